@@ -1,0 +1,41 @@
+"""Training and inference go to the GPU work pool where a worker of it is online, and run here where none is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType, WorkPoolStatus
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from pydantic import BaseModel
+
+from infra.errors import GeoloomError
+from infra.settings import settings
+
+
+def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
+    """Run a flow's deployment on the GPU pool and wait for it; False, at once, where no worker of it is online.
+
+    The deployment is called as the pool is (`predict-scene/gpu`), and the pool's concurrency limit keeps one run a GPU.
+
+    Raises:
+        GeoloomError: the run there failed.
+    """
+    pool = settings().gpu_pool
+    if not _is_ready(pool, f"{flow_name}/{pool}"):
+        return False
+    plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in parameters.items()}
+    run: Any = run_deployment(name=f"{flow_name}/{pool}", parameters=plain, as_subflow=True, poll_interval=2)
+    if run.state is None or run.state.type != StateType.COMPLETED:
+        raise GeoloomError(f"{flow_name} failed on the work pool '{pool}' (flow run {run.name}); its log says why.")
+    return True
+
+
+def _is_ready(pool: str, deployment: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_deployment_by_name(deployment)
+            return client.read_work_pool(pool).status == WorkPoolStatus.READY
+        except ObjectNotFound:
+            return False

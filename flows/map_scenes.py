@@ -1,0 +1,67 @@
+"""The flow from scenes to a map: ingest ─▶ label ─▶ train ─▶ predict ─▶ mosaic ─▶ evaluate, each where it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows import prefect_tasks as tasks
+from flows.artifacts import begin_progress, end_progress, share_out, show_map, show_scores
+from flows.gpu_pool import run_on_gpu_pool
+from infra.errors import UnusableInput
+from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+
+
+@flow(name="map-scenes")
+def map_scenes(
+    out: str,
+    ingest: IngestParams,
+    label: LabelParams | None = None,
+    train: TrainParams | None = None,
+    predict: PredictParams = PredictParams(),
+    evaluate: EvaluateParams | None = None,
+    run: RunParams = RunParams(),
+) -> dict[str, str]:
+    """Map scenes, from pixels to scores; training and inference go to the GPU work pool where one is at work.
+
+    Args:
+        out: The workspace's folder; on a path that every worker can reach.
+        ingest: The scenes.
+        label: Label the scenes first; a ready model needs no labels.
+        train: Train on these labels before predicting.
+        predict: The model and its tiles.
+        evaluate: Score the map against a truth.
+        run: Where it runs.
+    """
+    if train is not None and label is None:
+        raise UnusableInput("Training was asked for without labels; say how to label too (--label.method ...).")
+    chosen = [True, label is not None, train is not None, True, True, evaluate is not None]
+    progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
+    shares = iter(share_out(progress, sum(chosen)))
+    products = {"workspace": tasks.ingest(ingest, out, run, next(shares))}
+    if label is not None:
+        products["labels"] = tasks.label(label, out, run, next(shares))
+    if train is not None:
+        model = str(Path(out) / "model")
+        share = next(shares)
+        given = {"workspaces": [out], "out": model, "params": train, "run": run}
+        if not run_on_gpu_pool("train-model", given):
+            tasks.train(train, [out], model, run, share)
+        products["model"] = model
+        predict = predict.model_copy(update={"model": model})
+    share = next(shares)
+    if not run_on_gpu_pool("predict-scene", {"out": out, "params": predict, "run": run}):
+        tasks.predict(predict, out, run, share)
+    products["classes"], products["probability"] = tasks.mosaic(out, next(shares))
+    if evaluate is not None:
+        products["scores"], rows = tasks.evaluate(evaluate, out, next(shares))
+        show_scores(rows)
+    products["picture"] = tasks.draw(out, evaluate)
+    show_map(products["picture"], [products["classes"], products["probability"]])
+    end_progress(progress)
+    return products
+
+
+if __name__ == "__main__":
+    map_scenes.serve()

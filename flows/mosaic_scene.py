@@ -1,0 +1,26 @@
+"""The flow that writes a prediction as GeoTIFFs."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows import prefect_tasks as tasks
+from flows.artifacts import begin_progress, end_progress, share_out, show_map
+
+
+@flow(name="mosaic-scene")
+def mosaic_scene(out: str) -> list[str]:
+    """Write classes.tif and probability.tif.
+
+    Args:
+        out: The workspace's folder.
+    """
+    progress = begin_progress(f"mosaic {out}")
+    products = tasks.mosaic(out, share_out(progress, 1)[0])
+    show_map(tasks.draw(out, None), products)
+    end_progress(progress)
+    return products
+
+
+if __name__ == "__main__":
+    mosaic_scene.serve()

@@ -1,0 +1,62 @@
+"""The steps as Prefect tasks: each reports to its run's progress artifact and returns a small reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from flows import steps
+from flows.artifacts import PrefectProgress, Share
+from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+
+# No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
+_STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": False}
+
+
+@task(name="ingest", **_STEP)
+def ingest(params: IngestParams, out: str, run: RunParams, share: Share) -> str:
+    """Scenes into a cube; returns the workspace."""
+    return steps.ingest(params, Path(out), run=run, progress=PrefectProgress(share)).workspace
+
+
+@task(name="label", **_STEP)
+def label(params: LabelParams, out: str, run: RunParams, share: Share) -> str:
+    """Labels for a cube; returns their place."""
+    return steps.label(params, Path(out), run=run, progress=PrefectProgress(share)).labels
+
+
+@task(name="train", **_STEP)
+def train(params: TrainParams, workspaces: list[str], out: str, run: RunParams, share: Share) -> str:
+    """A network from labels; returns the model's folder."""
+    places = [Path(w) for w in workspaces]
+    return steps.train(params, places, Path(out), run=run, progress=PrefectProgress(share)).model
+
+
+@task(name="predict", **_STEP)
+def predict(params: PredictParams, out: str, run: RunParams, share: Share) -> str:
+    """A prediction for every pixel; returns its place."""
+    return steps.predict(params, Path(out), run=run, progress=PrefectProgress(share)).probability
+
+
+@task(name="mosaic", **_STEP)
+def mosaic(out: str, share: Share) -> list[str]:
+    """GeoTIFFs; returns their paths."""
+    done = steps.mosaic(Path(out), progress=PrefectProgress(share))
+    return [done.classes, done.probability]
+
+
+@task(name="evaluate", **_STEP)
+def evaluate(params: EvaluateParams, out: str, share: Share) -> tuple[str, list[tuple[str, str, str]]]:
+    """Scores; returns the report's path and the rows of its table."""
+    from flows.score_table import score_rows
+
+    done = steps.evaluate(params, Path(out), progress=PrefectProgress(share))
+    return done.report, score_rows(done)
+
+
+@task(name="draw", **_STEP)
+def draw(out: str, truth: EvaluateParams | None) -> str:
+    """A picture of scene, map and truth; returns its path."""
+    return steps.draw(Path(out), truth=truth)

@@ -1,0 +1,29 @@
+"""Scores as the rows of a table, for the terminal and for Prefect."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.evaluate import Evaluated
+
+Row = tuple[str, str, str]
+
+
+def score_rows(evaluated: Evaluated) -> list[Row]:
+    """Name, IoU and accuracy of each class that occurs, then the means; a head row first."""
+    scores = evaluated.scores
+    rows = [("class", "IoU", "accuracy")]
+    rows += [
+        (name, _number(iou), _number(accuracy))
+        for name, iou, accuracy in zip(evaluated.classes, scores.iou, scores.recall, strict=True)
+        if not math.isnan(iou)
+    ]
+    rows.append(("mean", _number(scores.mean_iou), _number(scores.mean_recall)))
+    rows.append(("pixels", "", _number(scores.pixel_accuracy)))
+    return rows
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

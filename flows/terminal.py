@@ -1,0 +1,218 @@
+"""How a command speaks: bars or plain lines while it works, one JSON object at the end, one sentence where it fails."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from infra.errors import GeoloomError, PartialResult
+from infra.progress import Progress, Silent, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a command did, filled in as it goes."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """Name to path (or value) of what it made."""
+    counts: dict[str, Any] = field(default_factory=dict)
+    """mpix, tiles_total, tiles_run and the like."""
+    lines: list[str] = field(default_factory=list)
+    """What a person reads at the end."""
+
+
+@contextmanager
+def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[tuple[Outcome, Progress]]:
+    """Run a command's body, report how it ended and exit with its code; a success returns."""
+    outcome, started = Outcome(), time.monotonic()
+    signal.signal(signal.SIGTERM, _terminate)
+    status, code, message = "done", 0, ""
+    try:
+        with _speaking(quiet=quiet) as progress:
+            yield outcome, progress
+    except PartialResult as error:
+        status, code, message = "partial", error.exit_code, str(error)
+    except GeoloomError as error:
+        status, code, message = "failed", error.exit_code, str(error)
+        _trace(debug)
+    except ValidationError as error:
+        status, code, message = "failed", 2, _explain(error)
+        _trace(debug)
+    except KeyboardInterrupt:
+        status, code, message = "interrupted", INTERRUPTED, "Interrupted; run the same command again."
+    except _Terminated:
+        status, code, message = "interrupted", TERMINATED, "Terminated; run the same command again."
+    except Exception as error:
+        status, code = "failed", 1
+        message = (
+            f"A fault in geoloom: {type(error).__name__}: {error}. Run again with --debug and report what it prints."
+        )
+        _trace(debug)
+    if message:
+        print(f"geoloom {name}: {message}", file=sys.stderr)
+    elif not quiet and not as_json:
+        print("\n".join(outcome.lines))
+    if as_json:
+        document: Mapping[str, Any] = {
+            "command": name,
+            "status": status,
+            "wall_s": round(time.monotonic() - started, 3),
+            "peak_rss_mb": round(_peak_rss_mb(), 1),
+            "outputs": outcome.outputs,
+            **outcome.counts,
+            **({"message": message} if message else {}),
+        }
+        print(json.dumps(document, ensure_ascii=False, default=str))
+    if code:
+        sys.exit(code)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: unwinds like an interrupt, so that temporary files go."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _trace(debug: bool) -> None:  # noqa: FBT001
+    if debug:
+        traceback.print_exc()
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "the options"
+    given = f" (given: {first['input']!r})" if first["loc"] else ""
+    return f"{name.replace('_', '-')}: {first['msg']}{given}; see 'geoloom --help'."
+
+
+def _peak_rss_mb() -> float:
+    """Peak memory of this process; Linux counts in KB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+@contextmanager
+def _speaking(*, quiet: bool) -> Iterator[Progress]:
+    if quiet:
+        yield Silent()
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainLines()
+        return
+    from rich import progress as rich
+
+    columns = (
+        rich.TextColumn("[bold]{task.description:<9}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[unit]}"),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("left"),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.fields[said]}"),
+    )
+    with rich.Progress(*columns, console=console) as bars:
+        yield RichBars(bars, console)
+
+
+class RichBars:
+    """Bars with rate and time left, for a person at a terminal."""
+
+    def __init__(self, bars: Bars, console: Console) -> None:
+        self.bars, self.console = bars, console
+
+    def start(self, name: str, *, total: float, unit: str) -> Task:
+        """Add a bar."""
+        return _RichTask(self.bars, self.bars.add_task(name, total=total, unit=unit, rate="", said=""), unit)
+
+    def finish(self, task: Task) -> None:
+        """Stop its clock."""
+        assert isinstance(task, _RichTask)
+        self.bars.stop_task(task.number)
+
+    def note(self, text: str) -> None:
+        """Print above the bars."""
+        self.console.print(text)
+
+
+class _RichTask:
+    def __init__(self, bars: Bars, number: TaskID, unit: str) -> None:
+        self.bars, self.number, self.unit = bars, number, unit
+
+    def advance(self, amount: float = 1.0) -> None:
+        self.bars.advance(self.number, amount)
+        speed = self.bars.tasks[self.bars.task_ids.index(self.number)].speed
+        self.bars.update(self.number, rate=f"{speed:.1f}/s" if speed else "")
+
+    def say(self, text: str) -> None:
+        self.bars.update(self.number, said=text)
+
+
+class PlainLines:
+    """A line every few seconds, for logs."""
+
+    every = 5.0
+    """Seconds between two lines of one task."""
+
+    def start(self, name: str, *, total: float, unit: str) -> Task:
+        """Begin counting."""
+        return _PlainTask(name, total, unit, self.every)
+
+    def finish(self, task: Task) -> None:
+        """Say how it ended."""
+        assert isinstance(task, _PlainTask)
+        task.report()
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class _PlainTask:
+    def __init__(self, name: str, total: float, unit: str, every: float) -> None:
+        self.name, self.total, self.unit, self.every = name, total, unit, every
+        self.done, self.said = 0.0, ""
+        self.begun = self.last = time.monotonic()
+
+    def advance(self, amount: float = 1.0) -> None:
+        self.done += amount
+        if time.monotonic() - self.last >= self.every:
+            self.report()
+
+    def say(self, text: str) -> None:
+        self.said = text
+
+    def report(self) -> None:
+        self.last = time.monotonic()
+        elapsed = max(self.last - self.begun, 1e-9)
+        rate = self.done / elapsed
+        left = f", {(self.total - self.done) / rate:.0f} s left" if rate and self.done < self.total else ""
+        said = f", {self.said}" if self.said else ""
+        print(
+            f"{self.name}: {self.done:g} of {self.total:g} {self.unit}, {rate:.2f}/s{left}{said}",
+            file=sys.stderr,
+            flush=True,
+        )

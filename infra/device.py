@@ -1,0 +1,21 @@
+"""Which device networks run on."""
+
+from __future__ import annotations
+
+from infra.errors import UnusableInput
+from infra.settings import settings
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """`cuda` where there is a GPU and the wish allows it, else `cpu`.
+
+    Raises:
+        UnusableInput: a GPU is asked for and there is none.
+    """
+    import torch
+
+    wish = settings().device if wanted == "auto" else wanted
+    there = torch.cuda.is_available()
+    if wish == "cuda" and not there:
+        raise UnusableInput("A GPU was asked for (--device cuda) and torch finds none here; use --device cpu.")
+    return "cuda" if there and wish != "cpu" else "cpu"

@@ -1,0 +1,42 @@
+"""The one tree of errors, and the exit code each one ends the command line with.
+
+    Exception
+    └── GeoloomError                     1  a fault of ours
+        ├── UnusableInput (ValueError)   2  what the user gave cannot be used
+        ├── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
+        ├── PartialResult (RuntimeError) 3  done, but some tiles failed and are named
+        └── WorkspaceBusy (RuntimeError) 4  another run holds the workspace
+
+Every message is one sentence: what was given, what was expected, what to do. This module imports nothing, so that
+every layer may raise from it (docs/decisions/0001-one-error-tree.md).
+"""
+
+
+class GeoloomError(Exception):
+    """A fault of geoloom's own, and the root of every error it raises on purpose."""
+
+    exit_code = 1
+
+
+class UnusableInput(GeoloomError, ValueError):
+    """A file, folder, model or option that the user named cannot be used."""
+
+    exit_code = 2
+
+
+class UnwritableOutput(GeoloomError, OSError):
+    """A result cannot be written where the user wants it."""
+
+    exit_code = 2
+
+
+class PartialResult(GeoloomError, RuntimeError):
+    """The run ended, but some tiles failed; the message names them."""
+
+    exit_code = 3
+
+
+class WorkspaceBusy(GeoloomError, RuntimeError):
+    """Another living run holds the workspace."""
+
+    exit_code = 4

@@ -1,0 +1,34 @@
+"""What differs from machine to machine, read from the environment in this one place."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one machine: `GEOLOOM_CACHE_DIR=/big/disk geoloom map ...`."""
+
+    model_config = SettingsConfigDict(env_prefix="GEOLOOM_", frozen=True, extra="ignore")
+
+    cache_dir: Path = Field(
+        default=Path("~/.cache/geoloom").expanduser(), description="Where fetched weights are kept."
+    )
+    weights_dir: Path | None = Field(
+        default=Path("../shared/weights"), description="A folder of weights to take from before any download."
+    )
+    data_dir: Path = Field(
+        default=Path("../shared/data"), description="A folder of sample scenes; the demo uses worlds without it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+    gpu_pool: str = Field(default="gpu", description="The Prefect work pool that training and inference go to.")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

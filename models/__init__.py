@@ -1,0 +1,1 @@
+"""Tensors: networks, losses, metrics, training loops and Segment Anything."""

@@ -1,0 +1,1 @@
+"""What one step does: open, call, record, return a small reference."""

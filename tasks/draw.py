@@ -1,0 +1,58 @@
+"""Draw: the scene, the map and the truth side by side, as a picture for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.storage import replacing
+from tasks.params import EvaluateParams
+from tasks.raster.classes import class_map
+from tasks.raster.gdal import rasterio
+from tasks.raster.grid import Window, whole
+from tasks.raster.picture import class_picture, draw_panels, scene_picture
+from tasks.raster.scene import open_raster
+from tasks.raster.truth import open_truth
+from tasks.workspace import open_workspace
+
+SIDE = 900
+
+
+def draw(out: Path, *, truth: EvaluateParams | None) -> str:
+    """Write `products/preview.png` and return its path.
+
+    Raises:
+        UnusableInput: there is no map yet, or the truth does not fit.
+    """
+    workspace = open_workspace(out)
+    cube, window = workspace.cube(), whole(workspace.grid)
+    path = workspace.products / "classes.tif"
+    with open_raster(path) as source:
+        classes = class_map(source.tags()["CLASS_NAMES"].split(","))
+
+    def read(part: Window) -> NDArray[np.uint8]:
+        rows, cols = part
+        with open_raster(path) as source:
+            place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+            return source.read(1, window=place)  # type: ignore[no-any-return]
+
+    panels = [
+        ("scene", scene_picture(cube, window, side=SIDE)),
+        ("geoloom's map", class_picture(read, window, classes=classes, side=SIDE)),
+    ]
+    if truth is not None:
+        known = open_truth(
+            truth.truth,
+            workspace.grid,
+            classes,
+            names=truth.truth_classes,
+            vector_class=truth.vector_class,
+            road_width=truth.road_width,
+        )
+        panels.append(("truth", class_picture(known.read, window, classes=classes, side=SIDE)))
+    target = workspace.products / "preview.png"
+    with replacing(target) as temporary:
+        draw_panels(temporary, panels, classes)
+    return str(target)

@@ -1,0 +1,117 @@
+"""Evaluate: a map or labels against a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import UnusableInput
+from infra.progress import Progress, counting
+from infra.storage import write_json
+from models.metrics import Confusion, Scores
+from tasks.params import EvaluateParams
+from tasks.raster import grid as grids
+from tasks.raster.classes import ClassMap, class_map
+from tasks.raster.gdal import rasterio
+from tasks.raster.scene import open_raster
+from tasks.raster.truth import file_fingerprint, open_truth
+from tasks.raster.zarrays import open_group
+from tasks.workspace import Workspace, open_workspace
+
+WINDOW = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What an evaluation found."""
+
+    report: str
+    scores: Scores
+    classes: tuple[str, ...]
+    ablation: bool
+    """True where the labels scored were made from this truth: no evidence of quality."""
+
+
+def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evaluated:
+    """Score `products/classes.tif`, or the labels, against a truth, and write `products/scores.json`.
+
+    Pixels where either side has no class do not count. A class that the truth cannot tell is `other` in the prediction
+    too, where the truth knows `other`.
+
+    Raises:
+        UnusableInput: nothing to score, a truth that does not fit, labels that were made from the truth, or no common pixel.
+    """
+    workspace = open_workspace(out)
+    classes, read, leaks = _scored(workspace, params)
+    if leaks and not params.ablation:
+        raise UnusableInput(
+            f"The labels were made from {params.truth}, so scoring them against it says nothing; give --ablation to do so on purpose."
+        )
+    truth = open_truth(
+        params.truth,
+        workspace.grid,
+        classes,
+        names=params.truth_classes,
+        vector_class=params.vector_class,
+        road_width=params.road_width,
+    )
+    fold = np.arange(256, dtype=np.uint8)
+    if 0 in truth.ids:
+        fold[[i for i in range(len(classes)) if i not in truth.ids]] = 0
+    confusion = Confusion(len(classes))
+    shape = (workspace.grid.shape[0], workspace.grid.shape[1])
+    windows = list(grids.windows(shape, WINDOW))
+    with counting(progress, "evaluate", total=len(windows), unit="blocks") as bar:
+        for window in windows:
+            confusion.add(truth.read(window), fold[read(window)])
+            bar.advance()
+    if not confusion.matrix.sum():
+        raise UnusableInput(
+            f"No pixel of {params.truth} has a class where the scene has one; check that they are of the same place."
+        )
+    scores = confusion.scores()
+    report = workspace.products / ("scores.json" if params.what == "map" else "label_scores.json")
+    write_json(
+        report,
+        {
+            "truth": params.truth,
+            "what": params.what,
+            "classes": list(classes.names),
+            "ablation": leaks,
+            **scores.to_json(),
+            "confusion": confusion.matrix.tolist(),
+        },
+    )
+    return Evaluated(str(report), scores, classes.names, leaks)
+
+
+Read = Callable[[grids.Window], NDArray[np.uint8]]
+
+
+def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Read, bool]:
+    """The classes of what is scored, how to read it, and whether it was made from the truth."""
+    if params.what == "labels":
+        group = open_group(workspace.labels_path, made_by="label")
+        about: dict[str, Any] = dict(group.attrs)
+        leaks = bool(about["from_truth"]) or file_fingerprint(params.truth) in about["sources"]
+        return workspace.classes, lambda window: np.asarray(group["label"][window]), leaks
+    path = workspace.products / "classes.tif"
+    if not path.is_file():
+        raise UnusableInput(
+            f"There is no map in {workspace.root} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
+        )
+    with open_raster(path) as source:
+        names = tuple(source.tags()["CLASS_NAMES"].split(","))
+
+    def read(window: grids.Window) -> NDArray[np.uint8]:
+        rows, cols = window
+        with open_raster(path) as source:
+            place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+            return source.read(1, window=place)  # type: ignore[no-any-return]
+
+    return class_map(names), read, False

@@ -1,0 +1,64 @@
+"""Which model is meant by a name or a folder, and whether it fits a cube."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.errors import UnusableInput
+from models.card import ModelCard
+from tasks.raster.classes import ClassMap, MapClass
+from tasks.raster.cube import Cube
+
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "shipped"
+"""Models that come with geoloom, a folder each."""
+DEFAULT = "dubai"
+"""The one that `default` means."""
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name to folder of every model that comes with geoloom."""
+    return {p.parent.name: p.parent for p in sorted(SHIPPED.glob("*/model.json"))}
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model.
+
+    Args:
+        name: `default`, a shipped model's name, or a folder.
+
+    Raises:
+        UnusableInput: there is no such model.
+    """
+    if (Path(name) / "model.json").is_file():
+        return Path(name)
+    shipped = shipped_models()
+    found = shipped.get(DEFAULT if name == "default" else name)
+    if found is None:
+        raise UnusableInput(
+            f"There is no model '{name}'; give a folder with model.json, or one of: {', '.join(shipped) or '(none shipped)'}."
+        )
+    return found
+
+
+def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:
+    """The cube's planes that a model takes, in its order: by name, or by order where neither side has colour names.
+
+    Raises:
+        UnusableInput: the cube lacks a band.
+    """
+    if set(card.bands) <= set(cube.bands):
+        return tuple(cube.bands.index(b) for b in card.bands)
+    nameless = all(b == f"b{i}" for i, b in enumerate(cube.bands, 1)) or all(
+        b == f"b{i}" for i, b in enumerate(card.bands, 1)
+    )
+    if nameless and len(card.bands) == len(cube.bands):
+        return tuple(range(len(cube.bands)))
+    raise UnusableInput(
+        f"The model takes the {len(card.bands)} bands {', '.join(card.bands)} and the scene has the {len(cube.bands)} bands "
+        f"{', '.join(cube.bands)}; choose bands with 'geoloom ingest --bands', or another model."
+    )
+
+
+def classes_of(card: ModelCard) -> ClassMap:
+    """A model's class map."""
+    return ClassMap(tuple(MapClass(n, (c[0], c[1], c[2])) for n, c in zip(card.classes, card.colours, strict=True)))

@@ -1,0 +1,158 @@
+"""What each step takes: one model a step, which is its form in Prefect, its options on the command line and its check.
+
+This module imports pydantic only, so that `geoloom --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Bounds = tuple[float, float, float, float]
+Window = tuple[int, int, int]
+
+
+def _split_commas(names: object) -> object:
+    if isinstance(names, str):
+        names = (names,)
+    if isinstance(names, list | tuple):
+        return tuple(part.strip() for name in names for part in str(name).split(",") if part.strip())
+    return names
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""Names, given one by one or with commas between them."""
+
+
+class Parameters(BaseModel):
+    """Frozen, and strict about names: an option that does not exist is refused, not swallowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunParams(Parameters):
+    """Where a step runs."""
+
+    cluster: str = Field(
+        default="lanes", description="lanes (threads here), processes, or a Dask scheduler's tcp:// or tls:// address."
+    )
+    workers: int | None = Field(default=None, ge=1, le=4096, description="Lanes or processes; one per core by default.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+
+
+class IngestParams(Parameters):
+    """Scenes to bring into a workspace's cube."""
+
+    scenes: tuple[str, ...] = Field(min_length=1, description="Rasters; several must lie on one pixel grid.")
+    bands: Names = Field(default=(), description="Names or numbers (from 1) of the bands to take; all by default.")
+    bounds: Bounds | None = Field(
+        default=None, description="x0 y0 x1 y1 to take, in the scene's coordinates (column row where it has no CRS)."
+    )
+    dtype: Literal["uint8", "uint16", "int16", "float32"] | None = Field(
+        default=None, description="The cube's pixel type, where scenes differ in theirs."
+    )
+    classes: Names = Field(default=(), description="The map's class names in id order, 'other' first.")
+
+
+class LabelParams(Parameters):
+    """How to label a cube."""
+
+    method: Literal["truth", "vectors", "few-shot"] = Field(
+        default="vectors",
+        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, classed by examples).",
+    )
+    truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
+    prompts: str | None = Field(default=None, description="vectors: building polygons and road lines.")
+    examples: str | None = Field(
+        default=None, description="few-shot: a class raster or vector file of a few labelled windows."
+    )
+    example_windows: tuple[Window, ...] = Field(
+        default=(), description="few-shot: row, column, size of each window of the examples to learn from."
+    )
+    truth_classes: Names = Field(
+        default=(),
+        description="Names of the truth's or the examples' ids from 0, where the file does not say; 'ignore' is no class.",
+    )
+    vector_class: str | None = Field(
+        default=None, description="The class of vectors that name none by a 'class' column or their layer."
+    )
+    road_width: float = Field(
+        default=8.0,
+        gt=0,
+        le=200,
+        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+    )
+    sam: Literal["sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"] = Field(
+        default="sam-vit-t", description="The SAM model."
+    )
+    from_truth: bool = Field(
+        default=False, description="Prompts or examples were made from the truth that scores will use."
+    )
+
+
+class TrainParams(Parameters):
+    """How to train a network on labelled workspaces."""
+
+    architecture: str = Field(default="smp-unet", description="unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ...")
+    encoder: str = Field(default="tu-tf_efficientnet_lite0", description="The encoder of an smp-* network.")
+    start: Literal["imagenet", "random"] = Field(
+        default="imagenet",
+        description="Weights to begin with; ImageNet's are there for the encoder tu-tf_efficientnet_lite0.",
+    )
+    steps: int = Field(default=2400, ge=1, le=10_000_000, description="Training steps.")
+    minutes: float | None = Field(
+        default=None, gt=0, description="Stop and finish the schedule after this many minutes."
+    )
+    batch: int = Field(default=8, ge=1, le=1024, description="Chips a step.")
+    chip: int = Field(default=256, ge=64, le=2048, multiple_of=32, description="Pixels a side of a training chip.")
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1, description="Peak learning rate of AdamW.")
+    seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
+    validation_share: float = Field(
+        default=0.125, ge=0, lt=0.9, description="Share of the area kept for validation, in whole cells."
+    )
+    tile: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels a side of a tile at inference.")
+    precision: Literal["float32", "bf16-mixed"] = Field(default="float32", description="Arithmetic in training.")
+    weights: Literal["float32", "float16"] = Field(default="float32", description="How the model is stored.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default.")
+    resume: bool = Field(default=False, description="Go on from the last checkpoint in the output folder.")
+
+
+class PredictParams(Parameters):
+    """How to run a model over a cube."""
+
+    model: str = Field(default="default", description="A model's folder, or a name from 'geoloom models list'.")
+    tile: int | None = Field(
+        default=None, ge=32, le=8192, description="Pixels a side of a tile; the model's by default."
+    )
+    margin: int | None = Field(
+        default=None, ge=0, le=4096, description="Pixels thrown away at inner sides; the model's by default."
+    )
+    ramp: int | None = Field(default=None, ge=0, le=4096, description="Pixels faded; the model's by default.")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Arithmetic of the network.")
+
+
+class EvaluateParams(Parameters):
+    """What to score, against what."""
+
+    truth: str = Field(description="A class raster or a vector file.")
+    truth_classes: Names = Field(
+        default=(), description="Names of the truth's ids from 0, where the file does not say; 'ignore' is no class."
+    )
+    vector_class: str | None = Field(default=None, description="The class of vectors that name none.")
+    road_width: float = Field(
+        default=8.0,
+        gt=0,
+        le=200,
+        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+    )
+    what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
+    ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")
+
+
+class WorldParams(Parameters):
+    """A procedural scene with its truth."""
+
+    size: int = Field(default=2000, ge=256, le=200_000, description="Pixels a side.")
+    seed: int = Field(default=0, ge=0, description="The same seed gives the same bits.")
+    resolution: float = Field(default=0.5, gt=0, le=5, description="Metres a pixel.")

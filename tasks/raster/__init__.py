@@ -1,0 +1,1 @@
+"""Arrays and geometry, pure: no Prefect, no torch."""

@@ -1,0 +1,93 @@
+"""Probability in integers: what makes the blended result independent of order, worker and moment.
+
+A stored probability is uint8: 0...254 = p·254, rounded so that the planes of a valid pixel sum to 254 exactly; 255 is
+nodata. Every tile is quantised first, then added in int32 with its integer weights: integer sums do not care about order.
+The weights of a pixel sum to 2^2k, so the planes of a blended pixel sum to 254·2^2k, which is also the proof that no tile
+is missing there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import GeoloomError
+from tasks.raster.tiling import WEIGHT_BITS
+
+TOP = 254
+"""A probability of 1."""
+NODATA = 255
+
+
+def quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round probabilities so that the planes of each pixel sum to 254: the largest-remainder method.
+
+    Args:
+        probability: (class, y, x) float32, each pixel's planes summing to 1.
+
+    Returns:
+        (class, y, x) uint8; of equal remainders the lowest class is rounded up first.
+    """
+    # In units of 2^-15 the remainders are integers, and their comparison is the same on every machine.
+    scaled = np.rint(probability * np.float32(TOP << 15)).astype(np.int32)
+    return _largest_remainder(scaled >> 15, scaled & ((1 << 15) - 1))
+
+
+def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Turn weighted sums into stored probabilities.
+
+    Args:
+        total: (class, y, x) int32, the sum over tiles of weight · quantised probability.
+        valid: (y, x); where False the result is `NODATA`.
+
+    Returns:
+        (class, y, x) uint8.
+
+    Raises:
+        GeoloomError: a valid pixel lacks a tile's contribution.
+    """
+    short = np.count_nonzero(total.sum(axis=0)[valid] != TOP << (2 * WEIGHT_BITS))
+    if short:
+        raise GeoloomError(
+            f"{short} pixels of a block lack a tile's contribution; remove strips/ and run predict again."
+        )
+    bits = 2 * WEIGHT_BITS
+    result = _largest_remainder(total >> bits, total & ((1 << bits) - 1))
+    result[:, ~valid] = NODATA
+    return result
+
+
+def _largest_remainder(whole: NDArray[np.int32], remainder: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Round up the planes with the largest remainders until each pixel sums to `TOP`; (class, y, x) in and out."""
+    classes = len(whole)
+    result = whole.astype(np.uint8).reshape(classes, -1)
+    left = remainder.reshape(classes, -1)
+    missing = TOP - whole.sum(axis=0).ravel()
+    # Only pixels that still lack something are looked at again: after one round few do.
+    where = np.flatnonzero(missing > 0)
+    left, short = left[:, where], missing[where]
+    while where.size:
+        best = left.argmax(axis=0)
+        result[best, where] += 1
+        left[best, np.arange(where.size)] = -1
+        short -= 1
+        again = short > 0
+        where, left, short = where[again], left[:, again], short[again]
+    # Planes that sum to a little over 1 in float32 may exceed by one: the largest gives it back.
+    where = np.flatnonzero(missing < 0)
+    result[result[:, where].argmax(axis=0), where] += missing[where].astype(np.uint8)
+    return result.reshape(whole.shape)
+
+
+def predicted_class(probability: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The most probable class of stored probabilities, ties to the lowest id; 255 where there is no data.
+
+    Args:
+        probability: (class, y, x) uint8.
+
+    Returns:
+        (y, x) uint8.
+    """
+    best = probability.argmax(axis=0).astype(np.uint8)
+    best[probability[0] == NODATA] = NODATA
+    return np.asarray(best, np.uint8)

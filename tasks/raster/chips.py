@@ -1,0 +1,147 @@
+"""Training chips: where they are cut, so that rare classes are seen and validation is never trained on.
+
+The scene is counted on a lattice of a quarter of a chip. A chip may begin at any lattice point from which it lies inside
+the scene; its class counts are the sum over its 4 × 4 lattice cells. To draw one, a class is drawn first, each class that
+occurs with the same chance, then a chip in proportion to its pixels of that class: a class of 1 % of the pixels is as
+often the reason for a chip as one of 60 %.
+
+Validation takes whole square regions (four chips a side where the scene allows). A training chip that would touch one is
+never drawn, so no pixel is on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import UnusableInput
+from tasks.raster.classes import IGNORE
+from tasks.raster.grid import windows
+
+Corner = tuple[int, int]
+ReadLabel = Callable[[tuple[slice, slice]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChipPlan:
+    """The chips of one labelled scene."""
+
+    chip: int
+    """Pixels a side."""
+    training: NDArray[np.int64]
+    """(n, 2) row and column of each training chip's corner."""
+    counts: NDArray[np.int64]
+    """(n, class) labelled pixels of each training chip."""
+    validation: tuple[Corner, ...]
+    """Corners of chips that do not overlap, all inside validation regions."""
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """(class,) pixels over all training chips, as drawn evenly."""
+        totals: NDArray[np.int64] = self.counts.sum(axis=0)
+        return totals
+
+
+def plan_chips(
+    read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int, share: float, seed: int
+) -> ChipPlan:
+    """Plan the chips of a scene.
+
+    Args:
+        read: labels (y, x) uint8 of a window.
+        shape: rows and columns of the scene.
+        chip: pixels a side, a multiple of 4.
+        classes: how many there are.
+        share: of the area, for validation; 0 for none.
+        seed: chooses the regions.
+
+    Raises:
+        UnusableInput: the scene is smaller than a chip, or nothing is labelled.
+    """
+    if min(shape) < chip:
+        raise UnusableInput(
+            f"The scene has {shape[0]} x {shape[1]} pixels and a chip {chip} x {chip}; use a smaller --chip or a larger scene."
+        )
+    cell = chip // 4
+    cells = _count_cells(read, shape, cell=cell, classes=classes)
+    kept = _validation_cells(cells, share=share, seed=seed)
+    chips = _sum_4x4(cells)  # (rows - 3, cols - 3, class)
+    free = _sum_4x4(kept[..., None].astype(np.int64))[..., 0] == 0
+    usable = free & (chips.sum(axis=-1) > 0)
+    if not usable.any():
+        raise UnusableInput(
+            "No training chip holds a labelled pixel; label more of the scene, or use a smaller --chip."
+        )
+    corners = np.argwhere(usable)
+    inside = _sum_4x4(kept[..., None].astype(np.int64))[..., 0] == 16
+    return ChipPlan(chip, corners * cell, chips[usable], _disjoint(inside & (chips.sum(axis=-1) > 0), cell))
+
+
+def draw_chips(plan: ChipPlan, count: int, rng: np.random.Generator) -> list[Corner]:
+    """Draw training chips, balanced over the classes that occur."""
+    present = np.flatnonzero(plan.totals)
+    chosen = []
+    for klass in rng.choice(present, size=count):
+        weight = np.cumsum(plan.counts[:, klass])
+        number = int(np.searchsorted(weight, rng.integers(weight[-1]), side="right"))
+        row, col = plan.training[number]
+        chosen.append((int(row), int(col)))
+    return chosen
+
+
+def _count_cells(read: ReadLabel, shape: tuple[int, int], *, cell: int, classes: int) -> NDArray[np.int64]:
+    """(row, col, class) labelled pixels of each whole lattice cell."""
+    counts = np.zeros((shape[0] // cell, shape[1] // cell, classes), np.int64)
+    step = max(1, 2048 // cell) * cell
+    for rows, cols in windows((counts.shape[0] * cell, counts.shape[1] * cell), step):
+        label = read((rows, cols))
+        known = label[label != IGNORE]
+        if known.size and known.max() >= classes:
+            raise UnusableInput(
+                f"The labels hold the id {known.max()} and the class map ends at {classes - 1}; label again."
+            )
+        place = np.s_[rows.start // cell : rows.stop // cell, cols.start // cell : cols.stop // cell]
+        squares = label.reshape(label.shape[0] // cell, cell, label.shape[1] // cell, cell)
+        for klass in range(classes):
+            counts[(*place, klass)] = (squares == klass).sum(axis=(1, 3))
+    return counts
+
+
+def _validation_cells(cells: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """Lattice cells kept for validation: square regions that hold labels, chosen by the seed until the share is reached."""
+    rows, cols = cells.shape[:2]
+    kept = np.zeros((rows, cols), bool)
+    if share == 0:
+        return kept
+    for chips in (4, 2, 1):  # the largest region of which the scene has enough
+        side = 4 * chips
+        regions = [(r, c) for r in range(0, rows - side + 1, side) for c in range(0, cols - side + 1, side)]
+        if len(regions) * share >= 1 or chips == 1:
+            break
+    labelled = [(r, c) for r, c in regions if cells[r : r + side, c : c + side].any()]
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    # At least one region, unless it would leave nothing to train on.
+    wanted = max(round(len(regions) * share), 1) if len(labelled) > 1 else 0
+    for number in order[:wanted]:
+        r, c = labelled[number]
+        kept[r : r + side, c : c + side] = True
+    return kept
+
+
+def _sum_4x4(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    total = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
+    return total[4:, 4:] - total[:-4, 4:] - total[4:, :-4] + total[:-4, :-4]  # type: ignore[no-any-return]
+
+
+def _disjoint(usable: NDArray[np.bool_], cell: int) -> tuple[Corner, ...]:
+    """Corners, row by row, of chips that share no pixel."""
+    taken = np.zeros((usable.shape[0] + 3, usable.shape[1] + 3), bool)
+    corners = []
+    for r, c in np.argwhere(usable):
+        if not taken[r : r + 4, c : c + 4].any():
+            taken[r : r + 4, c : c + 4] = True
+            corners.append((int(r) * cell, int(c) * cell))
+    return tuple(corners)

@@ -1,0 +1,30 @@
+"""The one door to GDAL: its drivers and limits are set before it loads, in every process.
+
+A .tif may hold an inline VRT that reads any file or URL, even when opened as GeoTIFF; `GDAL_SKIP` stops that only if it
+stands in the environment before the library loads (docs/hazards.md). WarpedVRT, reprojection and COG copies need no VRT
+driver. A test holds that no other module imports rasterio.
+"""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = {
+    "GDAL_SKIP": "VRT,WMS,WCS,WMTS,HTTP,GTI,STACIT,STACTA",
+    "GDAL_CACHEMAX": "64",  # MB; GDAL's own default is 5 % of RAM
+    "GDAL_NUM_THREADS": "1",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import rasterio  # noqa: E402
+import rasterio.enums  # noqa: E402
+import rasterio.errors  # noqa: E402
+import rasterio.features  # noqa: E402
+import rasterio.shutil  # noqa: E402
+import rasterio.transform  # noqa: E402
+import rasterio.vrt  # noqa: E402
+import rasterio.warp  # noqa: E402
+import rasterio.windows  # noqa: E402
+
+__all__ = ["rasterio"]

@@ -1,0 +1,122 @@
+"""The grid, always whole: an odc-geo `GeoBox` (CRS, transform and shape), and what is asked of one.
+
+The CRS may be None: everything then works in pixel space. Windows are (rows, cols), two slices of non-negative pixel
+indices, rows counted downwards from the grid's first row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyproj
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from infra.errors import UnusableInput
+
+Window = tuple[slice, slice]
+Bounds = tuple[float, float, float, float]
+
+
+def to_json(grid: GeoBox) -> dict[str, Any]:
+    """The grid as plain JSON: `crs` (WKT or null), `transform` (six numbers, a b c d e f), `shape` (rows, columns)."""
+    return {
+        "crs": grid.crs.wkt if grid.crs else None,
+        "transform": list(grid.affine)[:6],
+        "shape": list(grid.shape),
+    }
+
+
+def from_json(document: dict[str, Any]) -> GeoBox:
+    """The grid that `to_json` wrote."""
+    return GeoBox(tuple(document["shape"]), Affine(*document["transform"]), document["crs"])
+
+
+def crop(grid: GeoBox, window: Window) -> GeoBox:
+    """The grid of one window."""
+    rows, cols = window
+    shape = (rows.stop - rows.start, cols.stop - cols.start)
+    return GeoBox(shape, grid.affine * Affine.translation(cols.start, rows.start), grid.crs)
+
+
+def whole(grid: GeoBox) -> Window:
+    """The window of all pixels."""
+    return slice(0, grid.shape[0]), slice(0, grid.shape[1])
+
+
+def windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
+    """Squares of `size` that cover a shape, row by row; those at the far edges are cut."""
+    for top in range(0, shape[0], size):
+        for left in range(0, shape[1], size):
+            yield slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
+
+
+def window_of(grid: GeoBox, bounds: Bounds) -> Window:
+    """The pixels whose area meets bounds in the grid's coordinates (columns and rows where it has no CRS).
+
+    Args:
+        grid: any grid with an invertible transform.
+        bounds: x0, y0, x1, y1, in any order.
+
+    Raises:
+        UnusableInput: none of them lies on the grid.
+    """
+    x0, y0, x1, y1 = bounds
+    corners = [~grid.affine * corner for corner in ((x0, y0), (x1, y0), (x0, y1), (x1, y1))]
+    spans = []
+    for axis, length in ((1, grid.shape[0]), (0, grid.shape[1])):
+        places = [corner[axis] for corner in corners]
+        # A thousandth of a pixel absorbs the rounding of coordinates printed in decimal.
+        low, high = math.floor(min(places) + 1e-3), math.ceil(max(places) - 1e-3)
+        spans.append(slice(max(low, 0), min(high, length)))
+    if any(s.stop <= s.start for s in spans):
+        raise UnusableInput(
+            f"The bounds {x0:g} {y0:g} {x1:g} {y1:g} do not meet the scene, which spans {describe_extent(grid)}."
+        )
+    return spans[0], spans[1]
+
+
+def describe_extent(grid: GeoBox) -> str:
+    """The grid's extent for a message: `x 0 to 500, y 0 to 300 (no CRS: pixels)`."""
+    height, width = grid.shape
+    corners = [grid.affine * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
+    xs, ys = [c[0] for c in corners], [c[1] for c in corners]
+    where = (
+        f"EPSG:{grid.crs.epsg}" if grid.crs and grid.crs.epsg else ("a custom CRS" if grid.crs else "no CRS: pixels")
+    )
+    return f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g} ({where})"
+
+
+def ground_resolution(grid: GeoBox) -> float | None:
+    """Ground metres a pixel at the grid's centre, the geometric mean of both axes; None where there is no CRS.
+
+    Degrees are measured on the ellipsoid (pyproj's `Geod`), projected units by their factor to a metre.
+    """
+    if grid.crs is None:
+        return None
+    crs = pyproj.CRS(grid.crs.wkt)
+    row, col = grid.shape[0] / 2, grid.shape[1] / 2
+    centre, right, below = (grid.affine * p for p in ((col, row), (col + 1, row), (col, row + 1)))
+    if crs.is_geographic:
+        geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
+        across = geod.inv(*centre, *right)[2]
+        down = geod.inv(*centre, *below)[2]
+    else:
+        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        across = math.dist(centre, right) * factor
+        down = math.dist(centre, below) * factor
+    return math.sqrt(across * down)
+
+
+def same_place(one: GeoBox, other: GeoBox) -> bool:
+    """True where two grids have the same CRS, shape and transform, the last to a hundredth of a pixel."""
+    if one.shape != other.shape or (one.crs is None) != (other.crs is None):
+        return False
+    if one.crs is not None and one.crs != other.crs:
+        return False
+    height, width = one.shape
+    corners = ((0, 0), (width, 0), (0, height), (width, height))
+    moved = [~one.affine * (other.affine * corner) for corner in corners]
+    return all(math.dist(a, b) < 0.01 for a, b in zip(moved, corners, strict=True))

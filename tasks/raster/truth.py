@@ -1,0 +1,152 @@
+"""Truth that exists, as a raster or as vectors, brought onto a grid window by window."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from infra.errors import UnusableInput
+from tasks.raster.classes import IGNORE, ClassMap
+from tasks.raster.gdal import rasterio
+from tasks.raster.grid import Window, crop, describe_extent, same_place
+from tasks.raster.scene import open_raster
+from tasks.raster.vectors import Shapes, burn, read_shapes
+
+VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb"})
+
+
+class Truth(Protocol):
+    """Labels that can be read by window."""
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The classes that this truth can tell; every other class of the map is `other` to it."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """(y, x) uint8 labels of a window of the grid; 255 where the truth is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RasterTruth:
+    """A class raster."""
+
+    path: str
+    grid: GeoBox
+    table: NDArray[np.uint8]
+    """(256,) the map's id for each value of the file."""
+    nodata: float | None
+    aligned: bool
+    """True where the file lies on the grid, pixel by pixel; else it is warped there, nearest."""
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The classes that its values stand for."""
+        return frozenset(int(i) for i in self.table) - {IGNORE}
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Labels of one window."""
+        rows, cols = window
+        if self.aligned:
+            with open_raster(self.path) as source:
+                place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+                values = source.read(1, window=place)
+                return self._translate(values, np.ones(values.shape, bool))
+        part = crop(self.grid, window)
+        with (
+            open_raster(self.path) as source,
+            rasterio.vrt.WarpedVRT(
+                source,
+                crs=str(self.grid.crs),
+                transform=part.affine,
+                height=part.shape[0],
+                width=part.shape[1],
+                resampling=rasterio.enums.Resampling.nearest,
+                add_alpha=True,
+            ) as warped,
+        ):
+            return self._translate(warped.read(1), warped.read(warped.count) > 0)
+
+    def _translate(self, values: NDArray[np.uint8], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        label: NDArray[np.uint8] = self.table[values]
+        if self.nodata is not None:
+            label[values == self.nodata] = IGNORE
+        label[~there] = IGNORE
+        return label
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTruth:
+    """Polygons and lines; what none of them covers is class 0."""
+
+    shapes: Shapes
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The classes of its shapes, and `other`."""
+        return frozenset(int(i) for i in self.shapes.label) | {0}
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Labels of one window."""
+        return burn(self.shapes, window, background=0)
+
+
+def open_truth(
+    path: str, grid: GeoBox, classes: ClassMap, *, names: tuple[str, ...], vector_class: str | None, road_width: float
+) -> Truth:
+    """Open truth for a grid.
+
+    Args:
+        path: a class raster or a vector file.
+        grid: where it is wanted.
+        classes: the map's classes.
+        names: names of the raster's ids from 0; needed where the file has no tag CLASS_NAMES.
+        vector_class: the class of vectors that name none.
+        road_width: ground metres (pixels without CRS), for lines without a width.
+
+    Raises:
+        UnusableInput: unreadable, of another place, or of classes that the map does not have.
+    """
+    if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+        return VectorTruth(read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width))
+    with open_raster(path) as source:
+        if source.dtypes[0] != "uint8":
+            raise UnusableInput(f"{path} has pixels of type {source.dtypes[0]}; a class raster is uint8.")
+        known = names or tuple(n for n in source.tags().get("CLASS_NAMES", "").split(",") if n)
+        if not known:
+            raise UnusableInput(
+                f"{path} does not say what its ids mean (no tag CLASS_NAMES); name them from id 0, "
+                f"for example --truth-classes {','.join(classes.names)}."
+            )
+        own = GeoBox((source.height, source.width), source.transform, source.crs.to_wkt() if source.crs else None)
+        aligned = same_place(own, grid)
+        if not aligned:
+            _check_overlap(path, own, grid)
+        return RasterTruth(path, grid, classes.translation(known), source.nodata, aligned)
+
+
+def _check_overlap(path: str, own: GeoBox, grid: GeoBox) -> None:
+    if own.crs is None or grid.crs is None:
+        raise UnusableInput(
+            f"{path} spans {describe_extent(own)} and the scene {describe_extent(grid)}: without a CRS on both they must "
+            "be of the same size and place."
+        )
+    try:
+        meets = own.extent.to_crs(grid.crs).intersects(grid.extent)
+    except Exception as error:  # pyproj and shapely each have their own for a CRS that cannot be reached
+        raise UnusableInput(f"{path} cannot be brought into the scene's CRS ({error}).") from error
+    if not meets:
+        raise UnusableInput(
+            f"{path} does not overlap the scene: it spans {describe_extent(own)}, the scene {describe_extent(grid)}."
+        )
+
+
+def file_fingerprint(path: str) -> str:
+    """sha256 of a file's bytes, hexadecimal: what labels remember of the truth they were made from."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

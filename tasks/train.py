@@ -1,0 +1,260 @@
+"""Train: a network on labelled workspaces."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from infra.device import choose_device
+from infra.errors import UnusableInput
+from infra.progress import Progress, counting
+from infra.storage import make_folder
+from models.card import ModelCard
+from models.checkpoint import save_model
+from models.chips import Chips, Draw
+from models.predictor import Predictor
+from models.pretrained import load_imagenet
+from models.recipe import TrainSettings
+from models.registry import build, network_stride
+from models.train import TrainResult
+from models.train import train as run_loop
+from tasks.disagreement import Seams, choose_seams
+from tasks.params import TrainParams
+from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
+from tasks.raster.classes import ClassMap
+from tasks.raster.cube import Cube
+from tasks.raster.grid import Window, ground_resolution
+from tasks.raster.labels import open_labels
+from tasks.workspace import Workspace, open_workspace
+
+VALIDATION_CHIPS = 48
+MEASURED = 1536
+"""Pixels a side of the window on which tiles are compared with one whole pass."""
+LITE0 = "tu-tf_efficientnet_lite0"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training made."""
+
+    model: str
+    curves: str
+    steps: int
+    scores: dict[str, Any]
+    """On the validation regions."""
+    disagreement: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One labelled scene to learn from."""
+
+    workspace: Workspace
+    cube: Cube
+    label: zarr.Array[Any]
+    table: NDArray[np.uint8]
+    """(256,) from this workspace's ids to the model's."""
+    plan: ChipPlan
+
+    def read(self, corners: list[Corner], chip: int) -> Chips:
+        windows = [(slice(r, r + chip), slice(c, c + chip)) for r, c in corners]
+        pairs = [self.cube.read(w) for w in windows]
+        labels = np.stack([self.table[np.asarray(self.label[w])] for w in windows])
+        return Chips(np.stack([p[0] for p in pairs]), labels, np.stack([p[1] for p in pairs]))
+
+
+def train(params: TrainParams, workspaces: list[Path], out: Path, *, device: str, progress: Progress) -> Trained:
+    """Train a network on the labels of workspaces and write it as a model.
+
+    Raises:
+        UnusableInput: no labels, workspaces that do not go together, or an unknown architecture.
+        UnwritableOutput: the model cannot be written.
+    """
+    make_folder(out)
+    fields = _open_fields(params, workspaces)
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    arguments: dict[str, Any] = {"encoder": params.encoder} if params.architecture.startswith("smp-") else {}
+    network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
+    imagenet = params.start == "imagenet" and arguments.get("encoder") == LITE0
+    if imagenet and not params.resume:
+        from tasks.fetch_model import fetch_model
+
+        load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
+    counts = np.sum([f.plan.totals for f in fields], axis=0)
+    card = _card(params, fields, arguments, imagenet=imagenet)
+    options = TrainSettings(
+        steps=params.steps,
+        minutes=params.minutes,
+        learning_rate=params.learning_rate,
+        seed=params.seed,
+        precision=params.precision,
+        class_counts=tuple(int(c) for c in counts),
+    )
+    if params.threads:
+        import torch
+
+        torch.set_num_threads(params.threads)
+    device = choose_device(device)
+    with counting(progress, "train", total=params.steps, unit="steps") as bar:
+        result = run_loop(
+            network,
+            card,
+            draw=_drawer(params, fields),
+            validate=_validation(fields, params.chip),
+            settings=options,
+            folder=out,
+            progress=bar,
+            device=device,
+            resume=params.resume,
+        )
+    predictor = Predictor(card, result.network, device=device)
+    seams = _measure_seams(predictor, fields, card.tile)
+    scores = {"validation": _last_scores(result, card)}
+    written = save_model(
+        out,
+        result.network,
+        float16=params.weights == "float16",
+        card=card.model_copy(
+            update={
+                "margin": seams.margin,
+                "ramp": seams.ramp,
+                "disagreement": seams.disagreement,
+                "scores": scores,
+                "lineage": card.lineage | {"steps": result.steps},
+            }
+        ),
+    )
+    curves = out / "curves.png"
+    from models.curves import draw_curves
+
+    draw_curves(result.history, curves, classes=written.classes, colours=written.colours)
+    return Trained(str(out), str(curves), result.steps, scores, seams.disagreement)
+
+
+def _open_fields(params: TrainParams, workspaces: list[Path]) -> list[_Field]:
+    fields: list[_Field] = []
+    for root in workspaces:
+        workspace = open_workspace(root)
+        cube = workspace.cube()
+        group = open_labels(workspace.labels_path)
+        label: zarr.Array[Any] = group["label"]  # type: ignore[assignment]
+        classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
+        if fields and cube.bands != fields[0].cube.bands:
+            raise UnusableInput(
+                f"{root} has the bands {', '.join(cube.bands)} and {fields[0].workspace.root} has "
+                f"{', '.join(fields[0].cube.bands)}; train on scenes of the same bands."
+            )
+        table = classes.translation(tuple(group.attrs["classes"]))  # type: ignore[arg-type]
+        plan = plan_chips(
+            lambda w, label=label, table=table: table[np.asarray(label[w])],  # type: ignore[misc]
+            (cube.grid.shape[0], cube.grid.shape[1]),
+            chip=params.chip,
+            classes=len(classes),
+            share=params.validation_share,
+            seed=params.seed,
+        )
+        fields.append(_Field(workspace, cube, label, table, plan))
+    if not fields:
+        raise UnusableInput("No workspace was given to train on; name at least one.")
+    return fields
+
+
+def _join(parts: list[Chips]) -> Chips:
+    return Chips(
+        np.concatenate([p.images for p in parts]),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.valid for p in parts]),
+    )
+
+
+def _drawer(params: TrainParams, fields: list[_Field]) -> Draw:
+    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen."""
+    area = np.array([len(f.plan.training) for f in fields], float)
+
+    def draw(step: int) -> Chips:
+        rng = np.random.default_rng([params.seed, step])
+        chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
+        parts = [
+            fields[i].read(draw_chips(fields[i].plan, int((chosen == i).sum()), rng), params.chip)
+            for i in np.unique(chosen)
+        ]
+        return _join(parts)
+
+    return draw
+
+
+def _validation(fields: list[_Field], chip: int) -> list[Chips]:
+    """Validation chips of all scenes, evenly thinned to `VALIDATION_CHIPS`, in batches of eight at most."""
+    everything = [(f, corner) for f in fields for corner in f.plan.validation]
+    step = max(1, len(everything) // VALIDATION_CHIPS)
+    chosen = everything[::step][:VALIDATION_CHIPS]
+    singles = [f.read([corner], chip) for f, corner in chosen]
+    return [_join(singles[i : i + 8]) for i in range(0, len(singles), 8)]
+
+
+def _card(params: TrainParams, fields: list[_Field], arguments: dict[str, Any], *, imagenet: bool) -> ModelCard:
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    stride = network_stride(params.architecture, arguments)
+    if imagenet and cube.dtype == np.uint8:
+        mean, std = [127.5] * len(cube.bands), [127.5] * len(cube.bands)  # the encoder saw [-1, 1]
+    else:
+        statistics = [f.cube.statistics for f in fields]
+        mean = [float(np.mean([s[b].mean for s in statistics])) for b in range(len(cube.bands))]
+        std = [max(float(np.mean([s[b].std for s in statistics])), 1e-6) for b in range(len(cube.bands))]
+    resolutions = [ground_resolution(f.cube.grid) for f in fields]
+    known = [r for r in resolutions if r is not None]
+    tile = max(params.tile // stride, 1) * stride
+    return ModelCard(
+        architecture=params.architecture,
+        arguments=arguments,
+        bands=cube.bands,
+        mean=tuple(mean),
+        std=tuple(std),
+        classes=classes.names,
+        colours=tuple(c.colour for c in classes.classes),
+        resolution=float(np.exp(np.mean(np.log(known)))) if len(known) == len(resolutions) else None,
+        stride=stride,
+        tile=tile,
+        margin=tile // 8,
+        ramp=tile // 16,
+        lineage=_lineage(params, fields, imagenet=imagenet),
+    )
+
+
+def _lineage(params: TrainParams, fields: list[_Field], *, imagenet: bool) -> dict[str, Any]:
+    """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
+    return {
+        "fingerprints": [f.cube.fingerprint for f in fields],
+        "labels": [str(open_labels(f.workspace.labels_path).attrs["made_by"]) for f in fields],
+        "attribution": sorted({s.attribution for f in fields for s in f.workspace.sources if s.attribution}),
+        "recipe": params.model_dump(mode="json", exclude={"resume"}),
+        "imagenet": imagenet,
+        "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
+    }
+
+
+def _last_scores(result: TrainResult, card: ModelCard) -> dict[str, Any]:
+    """IoU of each class that occurs in the validation regions, and their mean; empty where there is no such region."""
+    if not result.history.checks:
+        return {}
+    last = result.history.checks[-1]
+    iou = {name: value for name, value in zip(card.classes, last.iou, strict=True) if value is not None}
+    return {"iou": iou, "mean_iou": last.mean_iou}
+
+
+def _measure_seams(predictor: Predictor, fields: list[_Field], tile: int) -> Seams:
+    """On the largest scene's middle: a training scene will do, since it is tiles against one pass, not against truth."""
+    field = max(fields, key=lambda f: f.cube.grid.shape[0] * f.cube.grid.shape[1])
+    height, width = field.cube.grid.shape
+    window: Window = (
+        slice(max(0, (height - MEASURED) // 2), min(height, (height + MEASURED) // 2)),
+        slice(max(0, (width - MEASURED) // 2), min(width, (width + MEASURED) // 2)),
+    )
+    bands = tuple(range(len(field.cube.bands)))
+    return choose_seams(predictor, field.cube, window, bands=bands, tile=tile)

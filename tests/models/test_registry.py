@@ -1,0 +1,101 @@
+"""Every architecture takes what it promises, and refuses the rest in one sentence."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from infra.errors import UnusableInput
+from models.registry import architectures, build, network_stride
+
+SMALL = {"unet": {"width": 4, "depth": 2}, "tiny": {}}
+
+
+def arguments_of(name):
+    return SMALL.get(name, {"encoder": "tu-tf_efficientnet_lite0"})
+
+
+@pytest.mark.parametrize("name", architectures())
+@pytest.mark.parametrize(("bands", "classes"), [(1, 2), (3, 6), (4, 2)])
+def test_every_architecture_keeps_the_shape_and_has_finite_gradients(name, bands, classes):
+    torch.manual_seed(0)
+    arguments = arguments_of(name)
+    network = build(name, arguments, bands=bands, classes=classes)
+    stride = network_stride(name, arguments)
+    y, x = (19, 23) if stride == 1 else (2 * stride, stride)
+    if name == "smp-pan":
+        y = x = 128  # its attention halves a sixteenth of the image three times more
+    image = torch.randn(2, bands, y, x)
+    logits = network(image)
+    assert logits.shape == (2, classes, *image.shape[2:])
+    logits.square().mean().backward()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2"])
+def test_smp_encoders_by_name(encoder):
+    network = build("smp-unet", {"encoder": encoder, "decoder_channels": [32, 16, 16, 8, 8]}, bands=3, classes=6).eval()
+    assert network(torch.zeros(1, 3, 64, 32)).shape == (1, 6, 64, 32)
+
+
+def test_unet_moves_with_its_input_by_multiples_of_its_stride():
+    """Away from borders, an image moved by one stride gives logits moved by one stride: tiles can be exact."""
+    torch.manual_seed(0)
+    network = build("unet", SMALL["unet"], bands=1, classes=2).eval()
+    image = torch.zeros(1, 1, 128, 128)
+    image[..., 60:68, 60:68] = torch.randn(8, 8)
+    with torch.no_grad():
+        here, there = network(image), network(image.roll(4, dims=-1))
+    assert torch.allclose(here.roll(4, dims=-1)[..., 32:96, 32:96], there[..., 32:96, 32:96], atol=1e-6)
+
+
+def test_unet_refuses_what_pooling_would_crop():
+    with pytest.raises(ValueError, match="multiples of 4"):
+        build("unet", SMALL["unet"], bands=1, classes=2)(torch.zeros(1, 1, 10, 8))
+
+
+def test_tiny_sees_three_pixels_far_and_no_farther():
+    torch.manual_seed(0)
+    network = build("tiny", {}, bands=1, classes=2)
+    image = torch.zeros(1, 1, 21, 21, requires_grad=True)
+    network(image)[0, :, 10, 10].sum().backward()
+    y, x = torch.nonzero(image.grad[0, 0], as_tuple=True)
+    assert (y.min(), y.max(), x.min(), x.max()) == (7, 13, 7, 13)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("vnet", {}, "smp-deeplabv3plus"),
+        ("smp-unet", {"encoder": "hf-hub:somebody/something"}, "Encoder"),
+        ("smp-unet", {"encoder": "tu-hf-hub:somebody/something"}, "Encoder"),
+        ("smp-unet", {"encoder": 7}, "Encoder"),
+        ("smp-unet", {"encoder": "resnet18", "encoder_weights": "imagenet"}, "encoder_weights"),
+        ("smp-unet", {"encoder": "resnet18", "decoder_channels": [8]}, "smp-unet"),
+        ("unet", {"deep": 3}, "deep"),
+        ("unet", {"width": "wide"}, "unet"),
+        ("unet", {"depth": -1}, "depth"),
+    ],
+)
+def test_what_is_unknown_is_refused(name, arguments, says):
+    with pytest.raises(UnusableInput, match=says):
+        build(name, arguments, bands=3, classes=2)
+
+
+def test_unknown_stride_is_refused():
+    with pytest.raises(UnusableInput, match="smp-unet"):
+        network_stride("vnet", {})
+
+
+def test_building_goes_nowhere_near_the_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("tried to connect")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(build("smp-fpn", {"encoder": "tu-tf_efficientnet_lite0"}, bands=3, classes=2), nn.Module)

@@ -1,0 +1,277 @@
+"""The loop learns, resumes to the bit, stops in time, and stops at once where the loss is no number."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from infra.errors import GeoloomError, UnusableInput
+from models.card import ModelCard
+from models.chips import Chips
+from models.curves import draw_curves
+from models.history import Check, History, Step
+from models.recipe import TrainSettings
+from models.registry import build
+from models.train import train
+
+CARD = ModelCard(
+    architecture="unet", arguments={"width": 4, "depth": 2}, bands=("r", "g"), mean=(100, 100), std=(40, 40),
+    classes=("other", "bright", "never"), colours=((0, 0, 0), (255, 255, 0), (0, 0, 255)),
+    stride=4, tile=32, margin=4, ramp=4,
+)  # fmt: skip
+
+
+class Bar:
+    """Counts what it is told."""
+
+    def __init__(self):
+        self.steps, self.texts = 0, []
+
+    def advance(self, amount=1.0):
+        self.steps += amount
+
+    def say(self, text):
+        self.texts.append(text)
+
+
+def draw(step, side=32):
+    """Bright patches of one band on dark ground; a strip has no data, and one row is unlabelled."""
+    random = np.random.default_rng([7, step])
+    labels = np.kron(random.integers(0, 2, (4, 4, 4)), np.ones((1, side // 4, side // 4))).astype(np.uint8)
+    images = random.integers(40, 100, (4, 2, side, side)).astype(np.uint16)
+    images[:, 0] += labels * 60
+    valid = np.ones(labels.shape, bool)
+    valid[:, :, :3] = False
+    images.transpose(0, 2, 3, 1)[~valid] = 65535
+    labels[:, -1] = 255
+    return Chips(images, labels, valid)
+
+
+def network_of(seed=0):
+    torch.manual_seed(seed)
+    return build(CARD.architecture, CARD.arguments, bands=2, classes=3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=None, **settings):
+    return train(
+        network or network_of(), CARD, draw=batches, validate=validate, settings=TrainSettings(**settings),
+        folder=folder, progress=bar or Bar(), resume=resume,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
+def test_it_learns_what_there_is_to_learn(tmp_path, precision):
+    bar = Bar()
+    counts = tuple(int((draw(0).labels == c).sum()) for c in range(3))
+    result = run(
+        tmp_path, steps=60, learning_rate=1e-2, average=0.9, class_counts=counts, validate=[draw(1000), draw(1001)],
+        validate_every=25, precision=precision, bar=bar,
+    )  # fmt: skip
+    checks = result.history.checks
+    assert [row.step for row in checks] == [25, 50, 60]
+    assert checks[-1].mean_iou > 0.9
+    assert checks[-1].iou[2] is None
+    assert (result.steps, bar.steps, len(result.history.steps)) == (60, 60, 60)
+    assert len(bar.texts) == 3
+    assert not result.network.training
+    assert History.from_json((tmp_path / "history.json").read_text()) == result.history
+    rates = [row.learning_rate for row in result.history.steps]
+    assert max(rates) == pytest.approx(1e-2, rel=0.02)
+    assert rates[-1] < 1e-4
+
+
+def tensors(result):
+    return result.network.state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
+
+
+def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
+    """Killed at step 7 with the last state at step 5: the rest is as if nothing had happened, moments and views too."""
+    settings = {"steps": 12, "save_every": 5, "validate_every": 4, "validate": [draw(1000)], "class_counts": (3, 1, 0)}
+    whole = run(tmp_path / "whole", **settings)
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(step):
+        if step == 7:
+            raise Killed
+        return draw(step)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "part", batches=deadly, **settings)
+    asked = []
+
+    def counting(step):
+        asked.append(step)
+        return draw(step)
+
+    bar = Bar()
+    resumed = run(tmp_path / "part", network=network_of(seed=5), batches=counting, resume=True, bar=bar, **settings)
+    assert asked == list(range(5, 12))
+    assert same(tensors(resumed), tensors(whole))
+    assert bar.steps == 12
+    assert [(r.step, r.loss) for r in resumed.history.steps] == [(r.step, r.loss) for r in whole.history.steps]
+    assert resumed.history.checks == whole.history.checks
+    states = [safetensors.torch.load_file(tmp_path / name / "training.safetensors") for name in ("whole", "part")]
+    assert same(*states)
+    assert any(name.startswith("optimizer.") for name in states[0])
+    # Resuming what is finished changes nothing and draws nothing.
+    again = run(tmp_path / "part", network=network_of(seed=6), batches=counting, resume=True, **settings)
+    assert same(tensors(again), tensors(whole))
+    assert len(asked) == 7
+
+
+def test_dropout_is_a_function_of_the_step_too(tmp_path):
+    def network_with_dropout():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Conv2d(2, 8, 3, padding=1), torch.nn.Dropout(0.5), torch.nn.Conv2d(8, 3, 1))
+
+    results = []
+    for noise in (1, 2):
+        network = network_with_dropout()
+        torch.manual_seed(noise)
+        results.append(run(tmp_path / str(noise), network=network, steps=3))
+    assert same(tensors(results[0]), tensors(results[1]))
+    other = run(tmp_path / "other", network=network_with_dropout(), steps=3, seed=1)
+    assert not same(tensors(results[0]), tensors(other))
+
+
+def test_without_averaging_the_last_weights_are_kept(tmp_path):
+    network = network_of()
+    result = run(tmp_path, network=network, steps=3, average=0.0)
+    assert same(tensors(result), network.state_dict())
+    averaged = run(tmp_path / "averaged", steps=3, average=0.9)
+    assert not same(tensors(averaged), tensors(result))
+
+
+def test_a_loss_that_is_no_number_ends_it_and_keeps_the_last_state(tmp_path):
+    network = network_of()
+
+    def poison(step):
+        if step == 5:  # drawn while step 4 is learnt from: the weights break between two steps
+            with torch.no_grad():
+                network.head.bias.fill_(float("nan"))
+        return draw(step)
+
+    with pytest.raises(GeoloomError, match=r"At step [45] the loss is nan"):
+        run(tmp_path, network=network, batches=poison, steps=20, save_every=2)
+    state = safetensors.torch.load_file(tmp_path / "training.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    resumed = run(tmp_path, steps=20, save_every=2, resume=True)
+    assert resumed.steps == 20
+    assert math.isfinite(resumed.history.steps[-1].loss)
+
+
+def test_batches_without_a_label_are_survived(tmp_path):
+    def blank(step):
+        chips = draw(step)
+        return Chips(chips.images, np.full_like(chips.labels, 255), chips.valid if step else np.zeros_like(chips.valid))
+
+    result = run(tmp_path, batches=blank, steps=3, validate=[blank(0)], class_counts=(1, 1, 1))
+    assert [row.loss for row in result.history.steps] == [0, 0, 0]
+    assert result.history.checks[-1].mean_iou is None
+    json.loads((tmp_path / "history.json").read_text())
+
+
+def test_the_clock_ends_it_and_lowers_the_rate(tmp_path):
+    def slow(step):
+        time.sleep(0.02)
+        return draw(step)
+
+    began = time.monotonic()
+    result = run(tmp_path, batches=slow, steps=100_000, minutes=1.5 / 60, validate=[draw(1)])
+    assert 1.4 < time.monotonic() - began < 6
+    assert 2 < result.steps < 1000
+    assert result.history.steps[-1].learning_rate < 0.2e-3
+    assert result.history.checks
+    again = run(tmp_path, batches=slow, steps=100_000, minutes=1.5 / 60, validate=[draw(1)], resume=True)
+    assert again.steps == result.steps
+
+
+def test_what_draw_raises_comes_through(tmp_path):
+    def broken(step):
+        raise UnusableInput("The scene is gone.")
+
+    with pytest.raises(UnusableInput, match="gone"):
+        run(tmp_path, batches=broken, steps=2)
+
+
+def test_only_the_same_training_is_resumed(tmp_path):
+    with pytest.raises(UnusableInput, match="no interrupted training"):
+        run(tmp_path, steps=4, resume=True)
+    run(tmp_path, steps=4)
+    with pytest.raises(UnusableInput, match=r"learning_rate 0\.001, not 0\.01"):
+        run(tmp_path, steps=4, learning_rate=0.01, resume=True)
+    with pytest.raises(UnusableInput, match="another network"):
+        run(tmp_path, network=build("tiny", {}, bands=2, classes=3), steps=4, resume=True)
+    path = tmp_path / "training.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UnusableInput, match="damaged"):
+        run(tmp_path, steps=4, resume=True)
+    path.write_bytes(content[:1000])
+    with pytest.raises(UnusableInput, match="damaged"):
+        run(tmp_path, steps=4, resume=True)
+
+
+def test_the_encoder_can_learn_slower(tmp_path):
+    torch.manual_seed(0)
+    network = build("smp-unet", {"encoder": "resnet18", "decoder_channels": [16, 8, 8, 8, 8]}, bands=2, classes=3)
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    run(tmp_path, network=network, steps=2, encoder_rate=1e-6, weight_decay=0.0)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in network.named_parameters()}
+    assert max(v for k, v in moved.items() if k.startswith("encoder.")) < 1e-6
+    assert max(v for k, v in moved.items() if k.startswith("decoder.")) > 1e-5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"learning_rate": 0.0}, {"average": 1.0}, {"minutes": 0.0}, {"warmup": -0.1}, {"dice": -1.0}],
+)
+def test_settings_check_themselves(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainSettings(**({"steps": 10} | wrong))
+
+
+def test_chips_check_themselves():
+    chips = draw(0)
+    with pytest.raises(ValueError, match="expected"):
+        Chips(chips.images, chips.labels[:, 1:], chips.valid)
+    with pytest.raises(ValueError, match="uint8"):
+        Chips(chips.images, chips.labels.astype(np.int64), chips.valid)
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_curves_are_a_picture(tmp_path, checks):
+    random = np.random.default_rng(0)
+    history = History(
+        steps=[Step(i, float(2 * np.exp(-i / 80) + 0.3 + 0.2 * random.random()), 1e-3, i) for i in range(1, 301)],
+        checks=[Check(i, 2 * math.exp(-i / 80) + 0.5, 0.6, (0.5, None, i / 400)) for i in range(50, 301, 50)]
+        if checks
+        else [],
+    )
+    draw_curves(history, tmp_path / "curves.png", classes=CARD.classes, colours=CARD.colours)
+    from PIL import Image
+
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size == (1800, 720)
+        colours = {tuple(c) for c in np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)}
+    assert ((0, 0, 255) in colours) is checks  # the line of class "never", in its map colour
+    assert (59, 91, 219) in colours  # the running mean of the loss
