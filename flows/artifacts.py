@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -18,8 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-if TYPE_CHECKING:
-    from infra.progress import Task
+from infra.progress import Progress, Task
 
 EVERY = 1.0
 """Seconds between two updates of a progress artifact."""
@@ -46,8 +46,21 @@ def share_out(artifact: str, steps: int) -> list[Share]:
     return [Share(artifact, 100 * i / steps, 100 * (i + 1) / steps) for i in range(steps)]
 
 
+_listeners: list[Progress] = []
+
+
+@contextmanager
+def also_telling(progress: Progress) -> Iterator[None]:
+    """Let a terminal hear what flows report in this process."""
+    _listeners.append(progress)
+    try:
+        yield
+    finally:
+        _listeners.remove(progress)
+
+
 class PrefectProgress:
-    """Reports a step to its run's progress artifact and log."""
+    """Reports a step to its run's progress artifact and log, and to who listens in this process."""
 
     def __init__(self, share: Share) -> None:
         self.share = share
@@ -55,7 +68,7 @@ class PrefectProgress:
     def start(self, name: str, *, total: float, unit: str) -> Task:
         """Begin counting."""
         get_run_logger().info("%s: %g %s", name, total, unit)
-        return _Counted(self.share, name, total, unit)
+        return _Counted(self.share, name, total, unit, [(p, p.start(name, total=total, unit=unit)) for p in _listeners])
 
     def finish(self, task: Task) -> None:
         """Say how far it came, and how fast."""
@@ -65,26 +78,34 @@ class PrefectProgress:
             "%s: %g of %g %s, %.2f/s %s", task.name, task.done, task.total, task.unit, task.done / seconds, task.said
         )
         task.show()
+        for listener, told in task.told:
+            listener.finish(told)
 
     def note(self, text: str) -> None:
         """Log a line."""
         get_run_logger().info(text)
+        for listener in _listeners:
+            listener.note(text)
 
 
 class _Counted:
-    def __init__(self, share: Share, name: str, total: float, unit: str) -> None:
-        self.share, self.name, self.total, self.unit = share, name, total, unit
+    def __init__(self, share: Share, name: str, total: float, unit: str, told: list[tuple[Progress, Task]]) -> None:
+        self.share, self.name, self.total, self.unit, self.told = share, name, total, unit, told
         self.done, self.said = 0.0, ""
         self.begun = time.monotonic()
         self.shown = 0.0
 
     def advance(self, amount: float = 1.0) -> None:
         self.done += amount
+        for _, told in self.told:
+            told.advance(amount)
         if time.monotonic() - self.shown >= EVERY:
             self.show()
 
     def say(self, text: str) -> None:
         self.said = text
+        for _, told in self.told:
+            told.say(text)
 
     def show(self) -> None:
         self.shown = time.monotonic()

@@ -70,15 +70,17 @@ def map(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None = 
         from flows.local_server import quiet_prefect
 
         quiet_prefect()
+        from flows.artifacts import also_telling
         from flows.map_scenes import map_scenes
 
         chosen = predict or PredictParams()
         if model is not None:
             chosen = chosen.model_copy(update={"model": model})
-        progress.note("Starting the Prefect flow map_scenes ...")
-        outcome.outputs |= map_scenes(
-            str(out), params, label=label, train=train, predict=chosen, evaluate=evaluate, run=run
-        )
+        progress.note("Starting the Prefect flow map-scenes ...")
+        with also_telling(progress):
+            outcome.outputs |= map_scenes(
+                str(out), params, label=label, train=train, predict=chosen, evaluate=evaluate, run=run
+            )
         outcome.lines += [f"{name}: {value}" for name, value in outcome.outputs.items()]
 
 
@@ -163,10 +165,72 @@ def world(params: Annotated[WorldParams, Flat] = WorldParams(), *, out: Annotate
         outcome.lines += [f"{name}: {path}" for name, path in asdict(done).items()]
 
 
+@app.command
+def demo(*, out: Annotated[Path, Parameter(help="The demo's folder.")] = Path("demo"), minutes: float = 3.0,
+         run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
+    """Label and train on a window of one scene, and map another.
+
+    Parameters
+    ----------
+    minutes: How long the network trains.
+    """
+    with show.speak("demo") as (outcome, progress):
+        from flows.local_server import quiet_prefect
+
+        quiet_prefect()
+        from flows.artifacts import also_telling
+        from flows.run_demo import run_demo
+
+        progress.note("Starting the Prefect flow run-demo ...")
+        with also_telling(progress):
+            made, rows = run_demo(str(out), minutes, run)
+        outcome.outputs |= made
+        outcome.lines += _score_lines(rows)
+        outcome.lines.append(
+            f"That is what {minutes:g} minutes of training on one window give; a longer one gives more."
+        )
+        outcome.lines += [f"{name}: {path}" for name, path in made.items()]
+
+
+@models_app.command(name="list")
+def list_models(*, show: Show = Show()) -> None:
+    """List the models that come with geoloom."""
+    with show.speak("models list") as (outcome, _):
+        from tasks.model import DEFAULT, shipped_models
+
+        found = shipped_models()
+        outcome.outputs |= {name: str(path) for name, path in found.items()} | {"default": str(found.get(DEFAULT, ""))}
+        outcome.lines += [f"{name}: {path}{' (default)' if name == DEFAULT else ''}" for name, path in found.items()]
+
+
+@models_app.command(name="show")
+def show_model(name: str = "default", /, *, show: Show = Show()) -> None:
+    """Show what a model is, was trained on and scores."""
+    with show.speak("models show") as (outcome, _):
+        from tasks.model import describe_model
+
+        outcome.outputs |= describe_model(name)
+        outcome.lines += [f"{key}: {value}" for key, value in outcome.outputs.items()]
+
+
+@models_app.command(name="fetch")
+def fetch_model(name: str, /, *, show: Show = Show()) -> None:
+    """Fetch weights: sam-vit-t, sam-vit-b, sam-vit-l, sam-vit-h, efficientnet-lite0."""
+    with show.speak("models fetch") as (outcome, progress):
+        from tasks.fetch_model import fetch_model as step
+
+        outcome.outputs |= step(name, progress=progress)
+        outcome.lines.append(f"{name}: {outcome.outputs['folder']}")
+
+
+def _score_lines(rows: list[tuple[str, str, str]]) -> list[str]:
+    return [f"{name:<12} {iou:>8} {accuracy:>8}" for name, iou, accuracy in rows]
+
+
 def _tell_scores(outcome: Outcome, done: Any) -> None:
     from flows.score_table import score_rows
 
-    outcome.lines += [f"{name:<12} {iou:>8} {accuracy:>8}" for name, iou, accuracy in score_rows(done)]
+    outcome.lines += _score_lines(score_rows(done))
     outcome.lines.append(f"written to {done.report}")
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
 from flows import steps
 from flows.artifacts import PrefectProgress, Share
 from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+
+if TYPE_CHECKING:
+    from tasks.prepare_demo import DemoScenes
 
 # No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
 _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": False}
@@ -60,3 +63,11 @@ def evaluate(params: EvaluateParams, out: str, share: Share) -> tuple[str, list[
 def draw(out: str, truth: EvaluateParams | None) -> str:
     """A picture of scene, map and truth; returns its path."""
     return steps.draw(Path(out), truth=truth)
+
+
+@task(name="prepare-demo", **_STEP)
+def prepare_demo(folder: str, share: Share) -> DemoScenes:
+    """The demo's scenes; returns where they are and how to label them."""
+    from tasks.prepare_demo import prepare_demo as step
+
+    return step(Path(folder), progress=PrefectProgress(share))

@@ -37,7 +37,7 @@ def draw_curves(
     _draw_iou(right, history, classes=classes, colours=colours)
     for axes in (left, right):
         axes.set_xlabel("step", color=_INK)
-        axes.set_xlim(0, max(row.step for row in history.steps) + 1)
+        axes.set_xlim(0, 1.02 * max(row.step for row in history.steps))
         axes.grid(visible=True, color="#eceef2", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(colors=_INK, labelsize=9, length=0)

@@ -86,7 +86,7 @@ def load_state(
     if changed := [name for name in new if old.get(name) != new[name]]:
         name = changed[0]
         raise UnusableInput(
-            f"{path} was made with {name} {old.get(name)}, not {new[name]}: resume with the same settings or train anew."
+            f"{path} was made with {name} {old.get(name)}, not {new[name]}: resume with the same ones or train anew."
         )
     for kind, network in networks.items():
         own = {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}

@@ -16,6 +16,7 @@ from tasks.raster import grid as grids
 from tasks.raster.classes import IGNORE
 from tasks.raster.labels import create_labels
 from tasks.raster.truth import file_fingerprint, open_truth
+from tasks.raster.vectors import read_shapes
 from tasks.workspace import Workspace, open_workspace
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
@@ -45,7 +46,7 @@ def label(params: LabelParams, out: Path, *, device: str, progress: Progress) ->
     source = getattr(params, FILE_OF[params.method])
     if source is None:
         raise UnusableInput(f"Labelling with {params.method} needs a file; give it with --{FILE_OF[params.method]}.")
-    labeler = _labeler(params, workspace, source)
+    labeler = _labeler(params, workspace, source, device=device, progress=progress)
 
     counts = np.zeros(len(workspace.classes), np.int64)
     valid_count = 0
@@ -80,16 +81,23 @@ def label(params: LabelParams, out: Path, *, device: str, progress: Progress) ->
     return LabelledScene(str(workspace.labels_path), shares, float(share.sum()))
 
 
-def _labeler(params: LabelParams, workspace: Workspace, source: str) -> Labeler:
+def _labeler(params: LabelParams, workspace: Workspace, source: str, *, device: str, progress: Progress) -> Labeler:
+    grid, classes = workspace.grid, workspace.classes
+    if params.method == "vectors":
+        from tasks.sam_labelers import VectorLabeler
+
+        shapes = read_shapes(source, grid, classes, vector_class=params.vector_class, road_width=params.road_width)
+        return VectorLabeler(params, workspace.cube(), shapes, device=device, progress=progress)
+    truth = open_truth(
+        source,
+        grid,
+        classes,
+        names=params.truth_classes,
+        vector_class=params.vector_class,
+        road_width=params.road_width,
+    )
     if params.method == "truth":
-        return TruthLabeler(
-            open_truth(
-                source,
-                workspace.grid,
-                workspace.classes,
-                names=params.truth_classes,
-                vector_class=params.vector_class,
-                road_width=params.road_width,
-            )
-        )
-    raise NotImplementedError
+        return TruthLabeler(truth)
+    from tasks.sam_labelers import FewShotLabeler
+
+    return FewShotLabeler(params, workspace.cube(), truth, device=device, progress=progress)

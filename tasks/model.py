@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from infra.errors import UnusableInput
-from models.card import ModelCard
+from models.card import ModelCard, load_card
 from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.cube import Cube
 
@@ -62,3 +63,13 @@ def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:
 def classes_of(card: ModelCard) -> ClassMap:
     """A model's class map."""
     return ClassMap(tuple(MapClass(n, (c[0], c[1], c[2])) for n, c in zip(card.classes, card.colours, strict=True)))
+
+
+def describe_model(name: str) -> dict[str, Any]:
+    """A model's folder and card as plain values.
+
+    Raises:
+        UnusableInput: there is no such model, or it is damaged.
+    """
+    folder = find_model(name)
+    return {"folder": str(folder)} | load_card(folder).model_dump(mode="json")

@@ -115,7 +115,7 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
                 f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
                 "get it again."
             ) from error
-    return image, valid
+    return image, np.asarray(valid)
 
 
 def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:

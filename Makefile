@@ -1,0 +1,35 @@
+# Everything a newcomer needs: `make demo` and `make test` work on a fresh machine with Python 3.11 or newer, gcc and node.
+# Debian packages are never needed; tests that use gdal-bin say so and skip without it (`apt-get install gdal-bin`).
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check bench lint clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/geoloom demo --out demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+bench: install
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf .venv demo bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

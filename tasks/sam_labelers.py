@@ -1,0 +1,209 @@
+"""Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows.
+
+SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at an
+edge is seen whole from one side at least.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from segment_anything import SamPredictor
+
+from infra.device import choose_device
+from infra.errors import UnusableInput
+from infra.progress import Progress
+from models.few_shot import FewShotClassifier, majority_classes, mask_features
+from models.sam import load_sam
+from models.sam_automatic import Regions, automatic_masks
+from models.sam_prompts import WINDOW, LinePiece, embedding_of, open_window, segment_boxes, segment_lines
+from tasks.fetch_model import fetch_model
+from tasks.labelers import Labelled
+from tasks.params import LabelParams
+from tasks.raster.blend import TOP
+from tasks.raster.classes import IGNORE
+from tasks.raster.cube import Cube
+from tasks.raster.grid import Window, windows
+from tasks.raster.lines import cut_line, widen
+from tasks.raster.picture import rgb_bands, to_rgb
+from tasks.raster.truth import Truth
+from tasks.raster.vectors import Shapes
+
+HALO = 64
+CORE = WINDOW - 2 * HALO
+PIECE, SPACING = 200.0, 40.0
+"""Pixels: length of the pieces of a line, and between the points on them."""
+CORRIDOR = 1.5
+"""What a road may have at most, as a multiple of the width it is thought to have."""
+EXAMPLES = 4
+"""Example windows that are taken where none is named."""
+LEAST_CONFIDENCE = 0.5
+"""Masks that the classifier is less sure of are not labelled."""
+
+
+class Scenery:
+    """What SAM sees of a cube: windows as RGB, with a halo where the scene goes on."""
+
+    def __init__(self, cube: Cube) -> None:
+        self.cube = cube
+        self.bands = rgb_bands(cube.bands)
+        self.statistics = [cube.statistics[b] for b in self.bands]
+
+    def around(self, window: Window) -> Window:
+        """A window with its halo, cut at the scene's border."""
+        rows, cols = (
+            slice(max(0, w.start - HALO), min(length, w.stop + HALO))
+            for w, length in zip(window, self.cube.grid.shape, strict=True)
+        )
+        return rows, cols
+
+    def rgb(self, window: Window) -> NDArray[np.uint8]:
+        """(y, x, 3) uint8; invalid pixels are black."""
+        image, valid = self.cube.read(window, bands=self.bands)
+        picture = to_rgb(image, self.statistics)
+        picture[~valid] = 0
+        return picture
+
+
+class VectorLabeler:
+    """Vectors as prompts: a polygon's box, points along a line; SAM's masks become the labels.
+
+    What no vector names is `other`: the vectors are taken to be all there is.
+    """
+
+    window = CORE
+
+    def __init__(self, params: LabelParams, cube: Cube, shapes: Shapes, *, device: str, progress: Progress) -> None:
+        self.scenery, self.shapes = Scenery(cube), shapes
+        self.bounds = shapely.bounds(shapes.geometry)
+        self.sam = load_sam(
+            params.sam, Path(fetch_model(params.sam, progress=progress)["folder"]), device=choose_device(device)
+        )
+
+    def __call__(self, window: Window) -> Labelled:
+        """Label one window: roads first, buildings on top of them."""
+        seen = self.scenery.around(window)
+        rows, cols = seen
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        labelled = Labelled(np.zeros(shape, np.uint8), np.zeros(shape, np.uint32), np.full(shape, TOP, np.uint8))
+        here = np.flatnonzero(
+            shapely.intersects(self.shapes.geometry, shapely.box(cols.start, rows.start, cols.stop, rows.stop))
+        )
+        if here.size:
+            asked = open_window(self.sam, self.scenery.rgb(seen))
+            lines = self.shapes.width[here] > 0
+            self._paint_lines(labelled, asked, here[lines], seen)
+            self._paint_polygons(labelled, asked, here[~lines], seen)
+        return _core(labelled, seen, window)
+
+    def _paint_polygons(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+        rows, cols = seen
+        if numbers.size:
+            boxes = self.bounds[numbers] - [cols.start, rows.start, cols.start, rows.start]
+            found = segment_boxes(asked, boxes)
+            for number, mask, score in zip(numbers, found.masks, found.scores, strict=True):
+                _paint(into, mask, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+
+    def _paint_lines(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+        rows, cols = seen
+        shape = into.label.shape
+        owners, pieces = [], []
+        for number in numbers:
+            moved = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
+            width = float(self.shapes.width[number])
+            for piece in cut_line(moved, (shape[0], shape[1]), length=PIECE, spacing=SPACING):
+                core, corridor = (widen(piece.line, width * k, (shape[0], shape[1])) for k in (1.0, CORRIDOR))
+                owners.append(number)
+                pieces.append(LinePiece(piece.points, core, corridor))
+        found = segment_lines(asked, pieces)
+        for number, mask, score in zip(owners, found.masks, found.scores, strict=True):
+            _paint(into, mask, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+
+
+class FewShotLabeler:
+    """SAM's own regions, named by a classifier that a few labelled windows taught; the rest stays unlabelled."""
+
+    window = CORE
+
+    def __init__(self, params: LabelParams, cube: Cube, examples: Truth, *, device: str, progress: Progress) -> None:
+        self.scenery = Scenery(cube)
+        self.sam = load_sam(
+            params.sam, Path(fetch_model(params.sam, progress=progress)["folder"]), device=choose_device(device)
+        )
+        self.columns = -(-cube.grid.shape[1] // CORE)
+        chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
+        chosen = chosen or choose_examples(examples, (cube.grid.shape[0], cube.grid.shape[1]))
+        features, classes = [], []
+        for window in chosen:
+            if window[0].stop > cube.grid.shape[0] or window[1].stop > cube.grid.shape[1]:
+                raise UnusableInput(
+                    f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene of "
+                    f"{cube.grid.shape[0]} x {cube.grid.shape[1]} pixels."
+                )
+            regions, described = self._look(self.scenery.rgb(window))
+            features.append(described)
+            classes.append(majority_classes(regions.masks, examples.read(window)))
+        progress.note(
+            f"Learning from {sum(len(c) for c in classes)} masks of {len(chosen)} example windows at (row, column) "
+            + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
+        )
+        self.classifier = FewShotClassifier().fit(np.concatenate(features), np.concatenate(classes))
+
+    def __call__(self, window: Window) -> Labelled:
+        """Label one window: large masks first, what lies on them later."""
+        seen = self.scenery.around(window)
+        picture = self.scenery.rgb(seen)
+        shape = picture.shape[:2]
+        labelled = Labelled(np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8))
+        regions, described = self._look(picture)
+        classes, sure = self.classifier.predict(described)
+        # Ids need no agreement between windows: each window numbers its own.
+        first = (window[0].start // CORE * self.columns + window[1].start // CORE) << 12
+        for number, (mask, klass, p) in enumerate(zip(regions.masks, classes, sure, strict=True), 1):
+            if p >= LEAST_CONFIDENCE:
+                _paint(labelled, mask, int(klass), instance=first + number, score=float(p))
+        return _core(labelled, seen, window)
+
+    def _look(self, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
+        regions = automatic_masks(self.sam, picture)
+        return regions, mask_features(embedding_of(open_window(self.sam, picture)), picture, regions.masks)
+
+
+def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
+    """Up to `EXAMPLES` labelled windows that show the most classes between them, the rarest class best shown first.
+
+    Raises:
+        UnusableInput: no window of the examples is labelled.
+    """
+    inside = [w for w in windows(shape, WINDOW) if w[0].stop - w[0].start == w[1].stop - w[1].start == WINDOW]
+    counts = {}
+    for number, window in enumerate(inside):
+        count = np.bincount(examples.read(window).ravel(), minlength=256)[:IGNORE]
+        if count.sum() >= WINDOW * WINDOW / 2:
+            counts[number] = count
+    if not counts:
+        raise UnusableInput(
+            f"The examples label no window of {WINDOW} x {WINDOW} pixels; name windows with --example-windows."
+        )
+    shown = np.zeros(IGNORE)
+    chosen: list[int] = []
+    while len(chosen) < min(EXAMPLES, len(counts)):
+        # The square root favours a window that shows a class for the first time over one that shows more of the same.
+        best = max((n for n in counts if n not in chosen), key=lambda n: float(np.sqrt(shown + counts[n]).sum()))
+        chosen.append(best)
+        shown += counts[best]
+    return [inside[n] for n in sorted(chosen)]
+
+
+def _paint(into: Labelled, mask: NDArray[np.bool_], klass: int, *, instance: int, score: float) -> None:
+    into.label[mask] = klass
+    into.instance[mask] = instance
+    into.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)
+
+
+def _core(labelled: Labelled, seen: Window, window: Window) -> Labelled:
+    rows, cols = (slice(w.start - s.start, w.stop - s.start) for w, s in zip(window, seen, strict=True))
+    return Labelled(labelled.label[rows, cols], labelled.instance[rows, cols], labelled.confidence[rows, cols])

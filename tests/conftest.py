@@ -1,0 +1,51 @@
+"""What tests share: sample data where it is, a small world, a small model."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of real scenes; skips where it is missing."""
+    if not DATA.is_dir():
+        pytest.skip(f"the sample data is not at {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """A world of 768 x 768 pixels: paths of its scene, class raster and vectors."""
+    from infra.progress import Silent
+    from tasks.make_world import make_world
+    from tasks.params import WorldParams
+
+    return make_world(WorldParams(size=768, seed=3), tmp_path_factory.mktemp("world") / "scene.tif", progress=Silent())
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A model of three bands and the default classes with random weights and a small receptive field."""
+    import torch
+
+    from models.card import ModelCard
+    from models.checkpoint import save_model
+    from models.registry import build
+    from tasks.raster.classes import DEFAULT_CLASSES
+
+    torch.manual_seed(0)
+    card = ModelCard(
+        architecture="tiny", bands=("red", "green", "blue"), mean=(127.5,) * 3, std=(64.0,) * 3,
+        classes=DEFAULT_CLASSES.names, colours=tuple(c.colour for c in DEFAULT_CLASSES.classes),
+        stride=1, tile=256, margin=8, ramp=8,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, build("tiny", {}, bands=3, classes=len(DEFAULT_CLASSES)), card)
+    return folder

@@ -1,0 +1,131 @@
+"""SAM asked by boxes and lines, and unasked, on a drawn scene whose answer is known, with the real ViT-T weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra.errors import UnusableInput
+from models.sam import ENCODER_FILE, load_sam
+from models.sam_automatic import automatic_masks
+from models.sam_prompts import LinePiece, embedding_of, open_window, segment_boxes, segment_lines
+
+WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights"
+pytestmark = pytest.mark.skipif(
+    not (WEIGHTS / ENCODER_FILE).is_file(), reason="the SAM ViT-T weights are not on this machine"
+)
+SHAPE = (240, 320)  # not square, not a multiple of anything of SAM's
+HOUSES = np.array([[40, 30, 100, 80], [180, 20, 280, 70], [60, 160, 120, 220]], float)
+ROAD = slice(104, 128)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Grass with noise, three houses, one road from side to side; the houses' masks and the road's."""
+    rng = np.random.default_rng(0)
+    image = np.full((*SHAPE, 3), (70, 110, 60), np.float64)
+    road = np.zeros(SHAPE, bool)
+    road[ROAD] = True
+    image[road] = (95, 95, 100)
+    houses = np.zeros((3, *SHAPE), bool)
+    for house, (x0, y0, x1, y1) in zip(houses, HOUSES.astype(int), strict=True):
+        house[y0:y1, x0:x1] = True
+        image[house] = (200, 120, 90)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8), houses, road
+
+
+@pytest.fixture(scope="module")
+def sam():
+    return load_sam("sam-vit-t", WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def window(sam, scene):
+    return open_window(sam, scene[0])
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_boxes_give_the_houses_in_their_order_in_any_batch(window, scene):
+    loose = HOUSES + [-3, 2, 4, -2]
+    found = segment_boxes(window, loose, batch=2)
+    assert found.masks.shape == (3, *SHAPE)
+    assert min(iou(m, h) for m, h in zip(found.masks, scene[1], strict=True)) > 0.93
+    assert (found.scores > 0.6).all()
+    assert (found.scores <= 1).all()
+    one = segment_boxes(window, loose, batch=8)
+    assert np.mean(one.masks != found.masks) < 1e-4
+
+
+def test_a_mask_stays_at_its_box(window, scene):
+    """Half a house is asked for: what SAM makes of the other half is cut off, and the score tells."""
+    half = HOUSES[1] - [0, 0, 50, 0]
+    found = segment_boxes(window, half[None])
+    columns = np.flatnonzero(found.masks[0].any(0))
+    assert columns[-1] < half[2] + 0.05 * 50 + 3
+
+
+def test_boxes_outside_the_window_and_no_boxes_at_all(window):
+    outside = np.array([[400, 10, 450, 60], [50, 50, 50, 80], [-30, -30, -5, 300]], float)
+    found = segment_boxes(window, outside)
+    assert not found.masks.any()
+    assert (found.scores == 0).all()
+    assert segment_boxes(window, np.zeros((0, 4))).masks.shape == (0, *SHAPE)
+
+
+@pytest.mark.parametrize("boxes", [np.zeros((2, 3)), np.array([[50.0, 0, 10, 10]])])
+def test_boxes_that_are_none(window, boxes):
+    with pytest.raises(UnusableInput, match="expected \\(n, 4\\)"):
+        segment_boxes(window, boxes)
+
+
+def line(half_core, half_corridor, *, y=116):
+    points = np.array([[x, y] for x in range(10, 320, 40)], float)
+    rows = np.abs(np.arange(SHAPE[0]) + 0.5 - y)[:, None] * np.ones(SHAPE[1])
+    return LinePiece(points, rows < half_core, rows < half_corridor)
+
+
+def test_a_line_of_a_wrong_width_finds_the_road_s_own(window, scene):
+    narrow, wide = line(7, 22), line(17, 30)
+    found = segment_lines(window, [narrow, wide])
+    for piece, mask in zip((narrow, wide), found.masks, strict=True):
+        assert iou(mask, scene[2]) > iou(piece.core, scene[2]) + 0.1, "better than the guess it was given"
+        assert not (mask & ~piece.corridor).any()
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+
+
+def test_points_outside_the_window_are_left_out(window):
+    good = line(12, 20)
+    more = LinePiece(np.vstack([good.points, [[-50, 116], [900, 116]]]), good.core, good.corridor)
+    none = LinePiece(np.array([[900.0, 116]]), good.core, good.corridor)
+    found = segment_lines(window, [good, more, none])
+    assert np.array_equal(found.masks[0], found.masks[1])
+    assert not found.masks[2].any()
+    assert found.scores[2] == 0
+
+
+def test_unasked_it_finds_the_houses_largest_first(sam, scene):
+    regions = automatic_masks(sam, scene[0], points_per_side=6)
+    areas = regions.masks.sum((1, 2))
+    assert list(areas) == sorted(areas, reverse=True)
+    assert min(max(iou(m, h) for m in regions.masks) for h in scene[1]) > 0.9
+    assert len(regions.scores) == len(regions.stability) == len(regions.masks)
+
+
+def test_nothing_but_one_colour_may_give_no_mask_and_does_not_fail(sam):
+    regions = automatic_masks(sam, np.zeros((64, 48, 3), np.uint8), points_per_side=2, least_score=2.0)
+    assert regions.masks.shape == (0, 64, 48)
+
+
+def test_an_embedding_has_its_shape(window):
+    assert embedding_of(window).shape == (256, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)]
+)
+def test_images_that_are_none(sam, image):
+    with pytest.raises(UnusableInput, match="expected \\(y, x, 3\\) uint8"):
+        open_window(sam, image)
