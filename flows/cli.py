@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
+
+from pydantic import ValidationError
 
 from flows import steps
-from flows.terminal import Outcome, command
+from flows.terminal import Outcome, command, explain
 from tasks.params import (
     EvaluateParams,
     IngestParams,
@@ -28,6 +30,7 @@ app = App(
     help_format="markdown",
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )
+WRONG_USAGE = 2
 models_app = App(name="models", help="Models that come with geoloom, and weights to fetch.")
 app.command(models_app)
 
@@ -238,7 +241,13 @@ def main() -> None:
     """The entry point: exit codes are those of `infra/errors.py`."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    app(sys.argv[1:])
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        cause = error.__cause__
+        said = explain(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split())
+        print(f"geoloom: {said}", file=sys.stderr)  # noqa: T201
+        sys.exit(WRONG_USAGE)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[t
         status, code, message = "failed", error.exit_code, str(error)
         _trace(debug)
     except ValidationError as error:
-        status, code, message = "failed", 2, _explain(error)
+        status, code, message = "failed", 2, explain(error)
         _trace(debug)
     except KeyboardInterrupt:
         status, code, message = "interrupted", INTERRUPTED, "Interrupted; run the same command again."
@@ -97,11 +97,11 @@ def _trace(debug: bool) -> None:  # noqa: FBT001
         traceback.print_exc()
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """The first of a model's errors as one sentence: which option, what it was given, what it takes."""
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "the options"
-    given = f" (given: {first['input']!r})" if first["loc"] else ""
-    return f"{name.replace('_', '-')}: {first['msg']}{given}; see 'geoloom --help'."
+    name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    return f"--{name} was {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}; see 'geoloom --help'."
 
 
 def _peak_rss_mb() -> float:
