@@ -1,6 +1,6 @@
 """The weights that geoloom can use, by name: their files, hashes, licences and where they come from.
 
-A folder of weights that the user has is searched first, then the cache. What stands here is fixed by sha256: one flipped
+The user's own folder is searched first, then the cache. What stands here is fixed by sha256: one flipped
 bit in a file of weights loads silently, so every file is hashed each time it is found (0.1 s for SAM ViT-T).
 """
 

@@ -77,7 +77,7 @@ def test_a_failing_client_is_quoted(tmp_path, monkeypatch, name):
     monkeypatch.setattr(origins.shutil, "which", lambda _: "/usr/bin/npm")
     monkeypatch.setattr(origins.subprocess, "run", failing)
     with pytest.raises(
-        UnusableInput, match="cannot be fetched with .* \\(error: the line is dead\\); check the network"
+        UnusableInput, match=r"cannot be fetched with .* \(error: the line is dead\); check the network"
     ):
         get_raw(name, tmp_path)
     assert list(tmp_path.iterdir()) == []

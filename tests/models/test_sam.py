@@ -119,5 +119,5 @@ def test_a_damaged_decoder_is_refused(tmp_path, fault):
         tensors = load_file(good)
         tensors.pop("mask_decoder.iou_token.weight")
         save_file(tensors, target)
-    with pytest.raises(UnusableInput, match="damaged|1 tensors are missing"):
+    with pytest.raises(UnusableInput, match=r"damaged|1 tensors are missing"):
         load_sam("sam-vit-t", tmp_path)

@@ -57,7 +57,7 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path):
 
 def test_a_graph_without_a_tensor_is_refused(tmp_path):
     disguised(tmp_path / "sam.onnx", leave_out=[_TOKENS])
-    with pytest.raises(UnusableInput, match="2 tensors are missing .* mask_decoder.iou_token.weight"):
+    with pytest.raises(UnusableInput, match=r"2 tensors are missing .* mask_decoder.iou_token.weight"):
         recover_decoder(tmp_path / "sam.onnx")
 
 

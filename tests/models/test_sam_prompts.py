@@ -49,7 +49,7 @@ def iou(a, b):
 
 
 def test_boxes_give_the_houses_in_their_order_in_any_batch(window, scene):
-    loose = HOUSES + [-3, 2, 4, -2]
+    loose = HOUSES + np.array([-3, 2, 4, -2])
     found = segment_boxes(window, loose, batch=2)
     assert found.masks.shape == (3, *SHAPE)
     assert min(iou(m, h) for m, h in zip(found.masks, scene[1], strict=True)) > 0.93

@@ -1,0 +1,227 @@
+"""The command line from outside: what it prints, what it writes, how it ends."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.raster.gdal import rasterio
+from tasks.raster.zarrays import open_group
+
+
+def geoloom(*words, code=0, **env):
+    """Run a command; returns its last line as JSON, and what it said on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *map(str, words), "--json"],
+        capture_output=True, text=True, env=os.environ | env,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.strip().splitlines()
+    return (json.loads(lines[-1]) if lines else None), done.stderr
+
+
+@pytest.fixture(scope="module")
+def mapped(world, tiny_model, tmp_path_factory):
+    """A world ingested, predicted with a tiny network, and mosaicked; the workspace and each step's report."""
+    out = tmp_path_factory.mktemp("mapped") / "map"
+    reports = {
+        "ingest": geoloom("ingest", world.scene, "--out", out)[0],
+        "predict": geoloom("predict", out, "--model", tiny_model)[0],
+        "mosaic": geoloom("mosaic", out)[0],
+        "evaluate": geoloom("evaluate", out, "--truth", world.truth)[0],
+    }
+    return out, reports
+
+
+def test_every_step_reports_as_json(mapped):
+    _, reports = mapped
+    for name, report in reports.items():
+        assert report["command"] == name
+        assert report["status"] == "done"
+        assert report["wall_s"] > 0
+        assert 50 < report["peak_rss_mb"] < 2000
+        assert all(Path(path).exists() for path in report["outputs"].values())
+    assert reports["predict"]["tiles_run"] == reports["predict"]["tiles_total"] > 1
+    assert reports["ingest"]["mpix"] == pytest.approx(0.589824)
+
+
+def test_the_products_lie_where_the_scene_lies(mapped, world):
+    out, _ = mapped
+    with rasterio.open(world.scene) as scene, rasterio.open(out / "products" / "classes.tif") as product:
+        assert product.crs == scene.crs
+        assert product.transform == scene.transform
+        assert product.shape == scene.shape
+        assert product.nodata == 255
+        assert product.tags()["CLASS_NAMES"] == "other,building,road,land,vegetation,water"
+        assert ((product.read(1) == 255) == (scene.read(4) == 0)).all()
+    with rasterio.open(out / "products" / "probability.tif") as product:
+        planes = product.read()
+        assert product.descriptions == ("other", "building", "road", "land", "vegetation", "water")
+        assert product.scales == (1 / 254,) * 6
+    valid = planes[0] != 255
+    assert (planes[:, valid].sum(0, dtype=int) == 254).all()
+
+
+def test_scores_agree_with_scikit_learn(mapped, world):
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, jaccard_score
+
+    out, _ = mapped
+    with rasterio.open(world.truth) as source:
+        truth = source.read(1)
+    with rasterio.open(out / "products" / "classes.tif") as source:
+        prediction = source.read(1)
+    known = (truth != 255) & (prediction != 255)
+    truth, prediction = truth[known], prediction[known]
+    scores = json.loads((out / "products" / "scores.json").read_text())
+    present = np.unique(truth)
+    assert np.allclose([scores["iou"][c] for c in present], jaccard_score(truth, prediction, labels=present, average=None))
+    assert scores["mean_iou"] == pytest.approx(jaccard_score(truth, prediction, labels=present, average="macro"))
+    assert scores["pixel_accuracy"] == pytest.approx(accuracy_score(truth, prediction))
+    both = np.union1d(truth, prediction)
+    table = np.array(scores["confusion"])[np.ix_(both, both)]
+    assert (table == confusion_matrix(truth, prediction, labels=both)).all()
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes that are predicted and never true
+        assert scores["mean_recall"] == pytest.approx(balanced_accuracy_score(truth, prediction))
+
+
+def test_vector_truth_collapses_what_it_cannot_tell(mapped, world):
+    out, _ = mapped
+    report, _ = geoloom("evaluate", out, "--truth", world.vectors)
+    scores = report["scores"]
+    assert scores["truth"][3:] == [0, 0, 0]
+    assert scores["prediction"][3:] == [0, 0, 0]
+
+
+def test_processes_and_lanes_give_the_same_bytes(mapped, tiny_model, tmp_path):
+    out, _ = mapped
+    other = tmp_path / "other"
+    shutil.copytree(out, other)
+    for name in ("probability.zarr", "products"):
+        shutil.rmtree(other / name)
+    geoloom("predict", other, "--model", tiny_model, "--cluster", "processes", "--workers", "2")
+    geoloom("mosaic", other)
+    for name in ("classes.tif", "probability.tif"):
+        assert (out / "products" / name).read_bytes() == (other / "products" / name).read_bytes()
+
+
+def listing(folder):
+    return sorted(p.name for p in folder.rglob("*")) if folder.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p.write_text("no picture"), "is not a raster"),
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: None, "There is no file"),
+    ],
+    ids=["text", "empty", "missing"],
+)
+def test_what_is_no_raster_is_refused_and_leaves_nothing(tmp_path, make, words):
+    make(tmp_path / "scene.tif")
+    report, said = geoloom("ingest", tmp_path / "scene.tif", "--out", tmp_path / "ws", code=2)
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert report["status"] == "failed"
+    assert listing(tmp_path / "ws") == []
+
+
+def test_a_truncated_raster_is_refused_and_leaves_no_cube(world, tmp_path):
+    content = Path(world.scene).read_bytes()
+    (tmp_path / "scene.tif").write_bytes(content[: len(content) * 6 // 10])
+    _, said = geoloom("ingest", tmp_path / "scene.tif", "--out", tmp_path / "ws", code=2)
+    assert "truncated or corrupt" in said
+    assert listing(tmp_path / "ws") == []
+
+
+def test_a_model_of_other_bands_is_refused(world, tiny_model, tmp_path):
+    geoloom("ingest", world.scene, "--out", tmp_path / "ws", "--bands", "red")
+    _, said = geoloom("predict", tmp_path / "ws", "--model", tiny_model, code=2)
+    assert "3 bands red, green, blue" in said
+    assert "1 bands red" in said
+    assert "probability.zarr" not in listing(tmp_path / "ws")
+    assert not [n for n in listing(tmp_path / "ws") if n.startswith(".part")]
+
+
+def test_truth_of_another_place_is_refused(mapped, tmp_path):
+    from tasks.make_world import make_world  # noqa: F401 - the module must import without a cluster
+
+    out, _ = mapped
+    elsewhere = tmp_path / "elsewhere.tif"
+    with rasterio.open(
+        elsewhere, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(0.5, 0, 900_000, 0, -0.5, 5_000_000),
+    ) as target:  # fmt: skip
+        target.update_tags(CLASS_NAMES="other,building")
+        target.write(np.ones((1, 8, 8), np.uint8))
+    _, said = geoloom("evaluate", out, "--truth", elsewhere, code=2)
+    assert "does not overlap the scene" in said
+
+
+def test_unknown_class_names_are_refused(mapped, world, tmp_path):
+    out, _ = mapped
+    _, said = geoloom("evaluate", out, "--truth", world.truth, "--truth-classes", "other,castle", code=2)
+    assert "There is no class 'castle'" in said
+    _, said = geoloom("ingest", world.scene, "--out", tmp_path / "ws", "--classes", "building,road", code=2)
+    assert "does not begin with 'other'" in said
+
+
+def test_an_unwritable_output_is_refused(world, tmp_path):
+    (tmp_path / "file").write_text("")
+    _, said = geoloom("ingest", world.scene, "--out", tmp_path / "file" / "ws", code=2)
+    assert "cannot be written" in said
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(world, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        _, said = geoloom("ingest", world.scene, "--out", small / "ws", code=2)
+        assert "make room" in said
+        assert "cube.zarr" not in listing(small / "ws")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_workspace_of_another_version_is_refused(mapped, tmp_path):
+    out, _ = mapped
+    document = json.loads((out / "workspace.json").read_text())
+    (tmp_path / "workspace.json").write_text(json.dumps(document | {"format_version": 99}))
+    for words in (("mosaic", tmp_path), ("predict", tmp_path)):
+        _, said = geoloom(*words, code=2)
+        assert "version 99" in said
+
+
+def test_usage_errors_are_one_sentence(tmp_path):
+    for words, expected in (
+        (("ingest", "a.tif", "--out", tmp_path, "--dtype", "foo"), "--dtype was 'foo'"),
+        (("ingest", "a.tif"), "--out"),
+        (("weave",), "Unknown command"),
+        (("predict", tmp_path, "--cluster", "tcp://10.1.2.3:8786"), "use tls://"),
+    ):
+        _, said = geoloom(*words, code=2)
+        assert expected in said
+        assert len(said.strip().splitlines()) == 1
+
+
+def test_labels_made_from_the_truth_are_not_scored_against_it(world, tmp_path):
+    ws = tmp_path / "ws"
+    geoloom("ingest", world.scene, "--out", ws)
+    report, _ = geoloom("label", ws, "--method", "truth", "--truth", world.truth)
+    assert report["labelled"] == pytest.approx(1.0)
+    assert open_group(ws / "labels.zarr", made_by="label").attrs["from_truth"]
+    _, said = geoloom("evaluate", ws, "--truth", world.truth, "--what", "labels", code=2)
+    assert "--ablation" in said
+    report, _ = geoloom("evaluate", ws, "--truth", world.truth, "--what", "labels", "--ablation")
+    assert report["scores"]["pixel_accuracy"] == 1.0
