@@ -1,8 +1,8 @@
-"""Peak memory and speed of every step on a large world: each step is a process of its own.
+"""Peak memory and speed of every step on a large world, each step a process of its own.
 
     python benchmarks/memory.py [--size 8000] [--out bench]
 
-Prints a table and writes it to docs/benchmarks.md. The network is tiny: what is measured is geoloom, not torch's arithmetic.
+Prints a table and writes it to docs/benchmarks.md. The network is tiny: what is measured is geoloom, not torch.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def main() -> None:
     lines = [
         "# Benchmarks",
         "",
-        f"`python benchmarks/memory.py --size {options.size}` on {_machine()}: a world of {options.size} x {options.size} "
-        "pixels, RGB, through every step, each a process of its own; a network of three small convolutions.",
+        f"`python benchmarks/memory.py --size {options.size}` on {_machine()}: a world of {options.size}² RGB pixels "
+        "through every step, each a process of its own; the network is three small convolutions.",
         "",
         "| step | seconds | MPix/s | peak MB |",
         "|---|---|---|---|",
-        *(f"| {r['command']} | {r['wall_s']:.1f} | {megapixels / r['wall_s']:.2f} | {r['peak_rss_mb']:.0f} |" for r in results),
+        *(_row(result, megapixels) for result in results),
         "",
     ]
     PAGE.write_text("\n".join(lines))
@@ -60,6 +60,11 @@ def main() -> None:
     over = [r["command"] for r in results if r["peak_rss_mb"] >= LIMIT_MB]
     if over:
         sys.exit(f"over {LIMIT_MB} MB: {', '.join(over)}")
+
+
+def _row(result: dict[str, Any], megapixels: float) -> str:
+    seconds = result["wall_s"]
+    return f"| {result['command']} | {seconds:.1f} | {megapixels / seconds:.2f} | {result['peak_rss_mb']:.0f} |"
 
 
 def _run(name: str, words: list[str]) -> dict[str, Any]:
@@ -89,7 +94,8 @@ def _save_tiny(folder: Path) -> None:
 
 
 def _machine() -> str:
-    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {versions}"
 
 
 if __name__ == "__main__":

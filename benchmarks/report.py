@@ -44,7 +44,8 @@ def main() -> None:
         out = options.out or Path(scratch) / "map"
         scene, truth = write_scene(settings().data_dir / "dubai", 8, Path(scratch))
         words = ["map", str(scene), "--out", str(out), "--model", str(folder), "--evaluate.truth", str(truth), "--json"]
-        done = subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "flows.cli", *words]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         print(done.stdout.strip().splitlines()[-1])
         scores = json.loads((out / "products" / "scores.json").read_text())
     iou = dict(zip(scores["classes"], scores["iou"], strict=True))

@@ -1,4 +1,4 @@
-"""What a flow leaves in Prefect: one progress artifact a run, a table of scores, an image of the map, links to products."""
+"""What a flow leaves in Prefect: one progress artifact a run, a table of scores, a picture, links to products."""
 
 from __future__ import annotations
 

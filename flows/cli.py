@@ -1,4 +1,4 @@
-"""The command line: `geoloom COMMAND`. Every command reads its options into the step's parameters and calls the step."""
+"""The command line: every command reads its options into a step's parameters and calls the step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-
 from pydantic import ValidationError
 
 from flows import steps
@@ -56,11 +55,13 @@ class Show:
 
 Run = Annotated[RunParams, Flat]
 Out = Annotated[Path, Parameter(name="--out", help="The workspace's folder.")]
+ModelFolder = Annotated[Path, Parameter(help="The model's folder.")]
+SceneFile = Annotated[Path, Parameter(help="The scene, NAME.tif.")]
 Workspace = Annotated[Path, Parameter(help="The workspace's folder.")]
 
 
-@app.command
-def map(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None = None, label: LabelParams | None = None,
+@app.command(name="map")
+def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None = None, label: LabelParams | None = None,
         train: TrainParams | None = None, predict: PredictParams | None = None, evaluate: EvaluateParams | None = None,
         run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
     """Map scenes: ingest, label and train where asked for, predict, mosaic, evaluate where there is a truth.
@@ -112,8 +113,8 @@ def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelPara
 
 
 @app.command
-def train(workspaces: list[Path], /, *, out: Annotated[Path, Parameter(help="The model's folder.")],
-          params: Annotated[TrainParams, Flat] = TrainParams(), run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
+def train(workspaces: list[Path], /, *, out: ModelFolder, params: Annotated[TrainParams, Flat] = TrainParams(),
+          run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
     """Train a network on the labels of workspaces."""
     with show.speak("train") as (outcome, progress):
         done = steps.train(params, workspaces, out, run=run, progress=progress)
@@ -159,8 +160,7 @@ def evaluate(workspace: Workspace, params: Annotated[EvaluateParams, Flat], *, s
 
 
 @app.command
-def world(params: Annotated[WorldParams, Flat] = WorldParams(), *, out: Annotated[Path, Parameter(help="The scene, NAME.tif.")],
-          show: Show = Show()) -> None:  # fmt: skip
+def world(params: Annotated[WorldParams, Flat] = WorldParams(), *, out: SceneFile, show: Show = Show()) -> None:
     """Make a procedural scene with its truth beside it."""
     with show.speak("world") as (outcome, progress):
         done = steps.make_world(params, out, progress=progress)

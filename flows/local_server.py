@@ -7,7 +7,7 @@ import os
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # an error is told once, by the command line
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",  # its shutdown prints CancelledError tracebacks that mean nothing
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }

@@ -1,4 +1,4 @@
-"""The flow from scenes to a map: ingest ─▶ label ─▶ train ─▶ predict ─▶ mosaic ─▶ evaluate, each where it is asked for."""
+"""The flow from scenes to a map: ingest ─▶ (label ─▶ train ─▶) predict ─▶ mosaic (─▶ evaluate)."""
 
 from __future__ import annotations
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 
 from flows import steps
 from flows.artifacts import PrefectProgress, Share
-from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
-
-if TYPE_CHECKING:
-    from tasks.prepare_demo import DemoScenes
+from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
 
 # No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
 _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": False}

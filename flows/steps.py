@@ -1,4 +1,4 @@
-"""The steps, each with the cluster and device it runs on: called as they are by the command line, as Prefect tasks by flows.
+"""The steps, each with the cluster it runs on: called as they are by the command line, as Prefect tasks by flows.
 
 Heavy libraries load inside: importing this file costs nothing, and importing a flow never imports torch.
 """

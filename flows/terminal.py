@@ -39,7 +39,9 @@ class Outcome:
 
 
 @contextmanager
-def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[tuple[Outcome, Progress]]:
+def command(  # noqa: C901 - one handler a kind of ending
+    name: str, *, as_json: bool, quiet: bool, debug: bool
+) -> Iterator[tuple[Outcome, Progress]]:
     """Run a command's body, report how it ended and exit with its code; a success returns."""
     outcome, started = Outcome(), time.monotonic()
     signal.signal(signal.SIGTERM, _terminate)
@@ -59,7 +61,7 @@ def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[t
         status, code, message = "interrupted", INTERRUPTED, "Interrupted; run the same command again."
     except _Terminated:
         status, code, message = "interrupted", TERMINATED, "Terminated; run the same command again."
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last frame: whatever it is, the user gets one sentence
         status, code = "failed", 1
         message = (
             f"A fault in geoloom: {type(error).__name__}: {error}. Run again with --debug and report what it prints."
@@ -70,18 +72,22 @@ def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[t
     elif not quiet and not as_json:
         print("\n".join(outcome.lines))
     if as_json:
-        document: Mapping[str, Any] = {
-            "command": name,
-            "status": status,
-            "wall_s": round(time.monotonic() - started, 3),
-            "peak_rss_mb": round(_peak_rss_mb(), 1),
-            "outputs": outcome.outputs,
-            **outcome.counts,
-            **({"message": message} if message else {}),
-        }
-        print(json.dumps(document, ensure_ascii=False, default=str))
+        _print_json(name, outcome, status=status, seconds=time.monotonic() - started, message=message)
     if code:
         sys.exit(code)
+
+
+def _print_json(name: str, outcome: Outcome, *, status: str, seconds: float, message: str) -> None:
+    document: Mapping[str, Any] = {
+        "command": name,
+        "status": status,
+        "wall_s": round(seconds, 3),
+        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "outputs": outcome.outputs,
+        **outcome.counts,
+        **({"message": message} if message else {}),
+    }
+    print(json.dumps(document, ensure_ascii=False, default=str))
 
 
 class _Terminated(BaseException):

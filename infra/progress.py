@@ -39,7 +39,7 @@ class _Nothing:
 class Silent:
     """Reports to nobody: tests and `--quiet`."""
 
-    def start(self, name: str, *, total: float, unit: str) -> Task:
+    def start(self, name: str, *, total: float, unit: str) -> Task:  # noqa: ARG002 - the Protocol's
         """Begin nothing."""
         return _Nothing()
 
@@ -52,7 +52,7 @@ class Silent:
 
 @contextmanager
 def counting(progress: Progress, name: str, *, total: float, unit: str) -> Iterator[Task]:
-    """Start a task and finish it whatever happens: `with counting(progress, "predict", total=90, unit="tiles") as bar`."""
+    """A started task, finished whatever happens in the block."""
     task = progress.start(name, total=total, unit=unit)
     try:
         yield task

@@ -31,6 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     temporary = path.with_name(f".part{os.getpid()}.{path.name}")  # the suffix stays: drivers look at it
+    _remove(temporary)  # of a killed run whose number came round again, as in containers
     try:
         with explaining(path):
             yield temporary
@@ -72,7 +73,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe.{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another thread's may be the same
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -104,7 +105,7 @@ def _existing(path: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    files = [path] if path.is_file() else [p for p in path.rglob("*")]
+    files = [path] if path.is_file() else [path, *path.rglob("*")]
     for entry in [*files, path.parent]:
         descriptor = os.open(entry, os.O_RDONLY)
         try:
@@ -117,7 +118,11 @@ def _move(temporary: Path, path: Path) -> None:
     if path.is_dir():
         old = path.with_name(f".old{os.getpid()}.{path.name}")
         path.rename(old)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
         shutil.rmtree(old)
     else:
         temporary.rename(path)

@@ -38,19 +38,20 @@ class Evaluated:
 
 
 def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evaluated:
-    """Score `products/classes.tif`, or the labels, against a truth, and write `products/scores.json`.
+    """Score the map, or the labels, against a truth, and write `products/scores.json` (or `label_scores.json`).
 
     Pixels where either side has no class do not count. A class that the truth cannot tell is `other` in the prediction
     too, where the truth knows `other`.
 
     Raises:
-        UnusableInput: nothing to score, a truth that does not fit, labels that were made from the truth, or no common pixel.
+        UnusableInput: nothing to score, a truth that does not fit or made the labels, or no common pixel.
     """
     workspace = open_workspace(out)
     classes, read, leaks = _scored(workspace, params)
     if leaks and not params.ablation:
         raise UnusableInput(
-            f"The labels were made from {params.truth}, so scoring them against it says nothing; give --ablation to do so on purpose."
+            f"The labels were made from {params.truth}, so scoring them against it says nothing; "
+            "give --ablation to do so on purpose."
         )
     truth = open_truth(
         params.truth,
@@ -106,7 +107,12 @@ def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Rea
             f"There is no map in {workspace.root} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
         )
     with open_raster(path) as source:
-        names = tuple(source.tags()["CLASS_NAMES"].split(","))
+        tags = source.tags()
+    if tags["GEOLOOM_CUBE"] != workspace.cube().fingerprint:
+        raise UnusableInput(
+            f"The map in {workspace.root} is of other pixels than its cube's; run 'geoloom predict' and 'geoloom mosaic' again."
+        )
+    names = tuple(tags["CLASS_NAMES"].split(","))
 
     def read(window: grids.Window) -> NDArray[np.uint8]:
         rows, cols = window

@@ -35,8 +35,9 @@ def find_model(name: str) -> Path:
     shipped = shipped_models()
     found = shipped.get(DEFAULT if name == "default" else name)
     if found is None:
+        known = ", ".join(shipped) or "none"
         raise UnusableInput(
-            f"There is no model '{name}'; give a folder with model.json, or one of: {', '.join(shipped) or '(none shipped)'}."
+            f"There is no model '{name}'; give a folder with model.json, or one of those shipped: {known}."
         )
     return found
 
@@ -55,8 +56,8 @@ def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:
     if nameless and len(card.bands) == len(cube.bands):
         return tuple(range(len(cube.bands)))
     raise UnusableInput(
-        f"The model takes the {len(card.bands)} bands {', '.join(card.bands)} and the scene has the {len(cube.bands)} bands "
-        f"{', '.join(cube.bands)}; choose bands with 'geoloom ingest --bands', or another model."
+        f"The model takes the {len(card.bands)} bands {', '.join(card.bands)} and the scene has the "
+        f"{len(cube.bands)} bands {', '.join(cube.bands)}; choose bands with 'geoloom ingest --bands', or another model."
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from infra.errors import UnusableInput
 from infra.progress import Progress, Task, counting
 from infra.storage import replacing, require_free
 from tasks.raster import grid as grids
@@ -41,6 +42,8 @@ def mosaic(out: Path, *, progress: Progress) -> Mosaicked:
     workspace = open_workspace(out)
     array = open_probability(workspace.probability_path)
     about: dict[str, Any] = dict(open_group(workspace.probability_path, made_by="predict").attrs)
+    if about["cube"] != workspace.cube().fingerprint:
+        raise UnusableInput(f"The prediction in {out} is of other pixels than its cube's; run 'geoloom predict' again.")
     classes = ClassMap(tuple(MapClass(n, tuple(c)) for n, c in zip(about["classes"], about["colours"], strict=True)))
     tags = {"GEOLOOM_MODEL_SHA256": str(about["model"]), "GEOLOOM_CUBE": str(about["cube"])}
     attribution = "; ".join(sorted({s.attribution for s in workspace.sources if s.attribution}))

@@ -60,7 +60,7 @@ class LabelParams(Parameters):
 
     method: Literal["truth", "vectors", "few-shot"] = Field(
         default="vectors",
-        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, classed by examples).",
+        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, named).",
     )
     truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
     prompts: str | None = Field(default=None, description="vectors: building polygons and road lines.")
@@ -72,7 +72,7 @@ class LabelParams(Parameters):
     )
     truth_classes: Names = Field(
         default=(),
-        description="Names of the truth's or the examples' ids from 0, where the file does not say; 'ignore' is no class.",
+        description="Names of the truth's or examples' ids from 0, where the file does not say; 'ignore' is no class.",
     )
     vector_class: str | None = Field(
         default=None, description="The class of vectors that name none by a 'class' column or their layer."
@@ -156,3 +156,15 @@ class WorldParams(Parameters):
     size: int = Field(default=2000, ge=256, le=200_000, description="Pixels a side.")
     seed: int = Field(default=0, ge=0, description="The same seed gives the same bits.")
     resolution: float = Field(default=0.5, gt=0, le=5, description="Metres a pixel.")
+
+
+class DemoScenes(Parameters):
+    """What the demo learns from and what it maps."""
+
+    learn: IngestParams
+    """A window of one scene."""
+    label: LabelParams
+    target: IngestParams
+    """Another scene, whole."""
+    truth: EvaluateParams
+    """The other scene's truth."""

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from infra.progress import Progress
 from infra.settings import settings
 from tasks.make_world import make_world
-from tasks.params import EvaluateParams, IngestParams, LabelParams, WorldParams
+from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, WorldParams
 from tasks.raster.dubai import write_scene
-
-
-@dataclass(frozen=True, slots=True)
-class DemoScenes:
-    """What the demo learns from and what it maps."""
-
-    learn: IngestParams
-    """A window of one scene."""
-    label: LabelParams
-    target: IngestParams
-    """Another scene, whole."""
-    truth: EvaluateParams
-    """The other scene's truth."""
 
 
 def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
@@ -37,10 +23,10 @@ def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
         scene, truth = write_scene(dubai, 4, folder)
         target, target_truth = write_scene(dubai, 1, folder)
         return DemoScenes(
-            IngestParams(scenes=(str(scene),), bounds=(1200, 700, 2352, 1852)),
-            LabelParams(method="few-shot", examples=str(truth), from_truth=True),
-            IngestParams(scenes=(str(target),)),
-            EvaluateParams(truth=str(target_truth)),
+            learn=IngestParams(scenes=(str(scene),), bounds=(1200, 700, 2352, 1852)),
+            label=LabelParams(method="few-shot", examples=str(truth), from_truth=True),
+            target=IngestParams(scenes=(str(target),)),
+            truth=EvaluateParams(truth=str(target_truth)),
         )
     progress.note("Scenes: two procedural worlds (the sample data is not here), a window of one to learn from.")
     learn, target_world = (
@@ -49,8 +35,8 @@ def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
     )
     classes = ("other", "building", "road")
     return DemoScenes(
-        IngestParams(scenes=(learn.scene,), bounds=(450_100, 5_399_300, 450_500, 5_399_700), classes=classes),
-        LabelParams(method="vectors", prompts=learn.vectors, from_truth=True),
-        IngestParams(scenes=(target_world.scene,), classes=classes),
-        EvaluateParams(truth=target_world.vectors),
+        learn=IngestParams(scenes=(learn.scene,), bounds=(450_100, 5_399_300, 450_500, 5_399_700), classes=classes),
+        label=LabelParams(method="vectors", prompts=learn.vectors, from_truth=True),
+        target=IngestParams(scenes=(target_world.scene,), classes=classes),
+        truth=EvaluateParams(truth=target_world.vectors),
     )

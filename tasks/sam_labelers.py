@@ -1,7 +1,7 @@
 """Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows.
 
-SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at an
-edge is seen whole from one side at least.
+SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at
+an edge is seen whole from one side at least.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class FewShotLabeler:
         for window in chosen:
             if window[0].stop > cube.grid.shape[0] or window[1].stop > cube.grid.shape[1]:
                 raise UnusableInput(
-                    f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene of "
-                    f"{cube.grid.shape[0]} x {cube.grid.shape[1]} pixels."
+                    f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
+                    f"of {cube.grid.shape[0]} x {cube.grid.shape[1]} pixels."
                 )
             regions, described = self._look(self.scenery.rgb(window))
             features.append(described)

@@ -26,6 +26,7 @@ from models.train import TrainResult
 from models.train import train as run_loop
 from tasks.disagreement import Seams, choose_seams
 from tasks.params import TrainParams
+from tasks.raster import grid as grids
 from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
 from tasks.raster.classes import ClassMap
 from tasks.raster.cube import Cube
@@ -143,6 +144,8 @@ def _open_fields(params: TrainParams, workspaces: list[Path]) -> list[_Field]:
         workspace = open_workspace(root)
         cube = workspace.cube()
         group = open_labels(workspace.labels_path)
+        if group.attrs["grid"] != grids.to_json(cube.grid):
+            raise UnusableInput(f"The labels in {root} are of another grid than its cube's; run 'geoloom label' again.")
         label: zarr.Array[Any] = group["label"]  # type: ignore[assignment]
         classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
         if fields and cube.bands != fields[0].cube.bands:
@@ -249,7 +252,7 @@ def _last_scores(result: TrainResult, card: ModelCard) -> dict[str, Any]:
 
 
 def _measure_seams(predictor: Predictor, fields: list[_Field], tile: int) -> Seams:
-    """On the largest scene's middle: a training scene will do, since it is tiles against one pass, not against truth."""
+    """On the largest scene's middle: a training scene will do, for it is tiles against one pass, not against truth."""
     field = max(fields, key=lambda f: f.cube.grid.shape[0] * f.cube.grid.shape[1])
     height, width = field.cube.grid.shape
     window: Window = (

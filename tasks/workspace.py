@@ -97,7 +97,8 @@ def open_workspace(root: Path) -> Workspace:
         version = document["format_version"]
         if version != FORMAT_VERSION:
             raise UnusableInput(
-                f"{root} is a workspace of version {version}; this geoloom reads version {FORMAT_VERSION}: ingest the scenes again."
+                f"{root} is a workspace of version {version} and this geoloom reads version {FORMAT_VERSION}; "
+                "ingest the scenes again."
             )
         return Workspace(
             root,

@@ -1,9 +1,9 @@
 """Probability in integers: what makes the blended result independent of order, worker and moment.
 
 A stored probability is uint8: 0...254 = p·254, rounded so that the planes of a valid pixel sum to 254 exactly; 255 is
-nodata. Every tile is quantised first, then added in int32 with its integer weights: integer sums do not care about order.
-The weights of a pixel sum to 2^2k, so the planes of a blended pixel sum to 254·2^2k, which is also the proof that no tile
-is missing there.
+nodata. Every tile is quantised first, then added in int32 with its integer weights: integer sums do not care about
+order. The weights of a pixel sum to 2^2k, so the planes of a blended pixel sum to 254·2^2k, which is also the proof
+that no tile is missing there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ def quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
 
     Returns:
         (class, y, x) uint8; of equal remainders the lowest class is rounded up first.
+
+    Raises:
+        GeoloomError: the planes of a pixel do not sum to 1, or are no numbers.
     """
     # In units of 2^-15 the remainders are integers, and their comparison is the same on every machine.
     scaled = np.rint(probability * np.float32(TOP << 15)).astype(np.int32)
@@ -60,9 +63,13 @@ def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uin
 def _largest_remainder(whole: NDArray[np.int32], remainder: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Round up the planes with the largest remainders until each pixel sums to `TOP`; (class, y, x) in and out."""
     classes = len(whole)
+    missing = TOP - whole.sum(axis=0).ravel()
+    # Rounding down loses less than one a plane; more means that the planes were no probabilities (NaN, for one).
+    wrong = np.count_nonzero((missing < -classes) | (missing > classes))
+    if wrong:
+        raise GeoloomError(f"The network gave {wrong} pixels whose probabilities do not sum to 1; check its weights.")
     result = whole.astype(np.uint8).reshape(classes, -1)
     left = remainder.reshape(classes, -1)
-    missing = TOP - whole.sum(axis=0).ravel()
     # Only pixels that still lack something are looked at again: after one round few do.
     where = np.flatnonzero(missing > 0)
     left, short = left[:, where], missing[where]

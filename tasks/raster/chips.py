@@ -1,12 +1,12 @@
 """Training chips: where they are cut, so that rare classes are seen and validation is never trained on.
 
-The scene is counted on a lattice of a quarter of a chip. A chip may begin at any lattice point from which it lies inside
-the scene; its class counts are the sum over its 4 × 4 lattice cells. To draw one, a class is drawn first, each class that
-occurs with the same chance, then a chip in proportion to its pixels of that class: a class of 1 % of the pixels is as
-often the reason for a chip as one of 60 %.
+The scene is counted on a lattice of a quarter of a chip. A chip may begin at any lattice point from which it lies
+inside the scene; its class counts are the sum over its 4 x 4 lattice cells. To draw one, a class is drawn first, each
+class that occurs with the same chance, then a chip in proportion to its pixels of that class: a class of 1 % of the
+pixels is as often the reason for a chip as one of 60 %.
 
-Validation takes whole square regions (four chips a side where the scene allows). A training chip that would touch one is
-never drawn, so no pixel is on both sides.
+Validation takes whole square regions (four chips a side where the scene allows). A training chip that would touch one
+is never drawn, so no pixel is on both sides.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.grid import windows
 
 Corner = tuple[int, int]
+CELLS = 4
+"""Lattice cells a side of a chip."""
+
 ReadLabel = Callable[[tuple[slice, slice]], NDArray[np.uint8]]
 
 
@@ -55,7 +58,7 @@ def plan_chips(
         shape: rows and columns of the scene.
         chip: pixels a side, a multiple of 4.
         classes: how many there are.
-        share: of the area, for validation; 0 for none.
+        share: of the labelled regions, for validation; 0 for none.
         seed: chooses the regions.
 
     Raises:
@@ -63,20 +66,22 @@ def plan_chips(
     """
     if min(shape) < chip:
         raise UnusableInput(
-            f"The scene has {shape[0]} x {shape[1]} pixels and a chip {chip} x {chip}; use a smaller --chip or a larger scene."
+            f"The scene has {shape[0]} x {shape[1]} pixels and a chip {chip} x {chip}; "
+            "use a smaller --chip or a larger scene."
         )
-    cell = chip // 4
+    cell = chip // CELLS
     cells = _count_cells(read, shape, cell=cell, classes=classes)
     kept = _validation_cells(cells, share=share, seed=seed)
     chips = _sum_4x4(cells)  # (rows - 3, cols - 3, class)
-    free = _sum_4x4(kept[..., None].astype(np.int64))[..., 0] == 0
+    held = _sum_4x4(kept[..., None].astype(np.int64))[..., 0]
+    free = held == 0
     usable = free & (chips.sum(axis=-1) > 0)
     if not usable.any():
         raise UnusableInput(
             "No training chip holds a labelled pixel; label more of the scene, or use a smaller --chip."
         )
     corners = np.argwhere(usable)
-    inside = _sum_4x4(kept[..., None].astype(np.int64))[..., 0] == 16
+    inside = held == CELLS**2
     return ChipPlan(chip, corners * cell, chips[usable], _disjoint(inside & (chips.sum(axis=-1) > 0), cell))
 
 
@@ -111,20 +116,20 @@ def _count_cells(read: ReadLabel, shape: tuple[int, int], *, cell: int, classes:
 
 
 def _validation_cells(cells: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Lattice cells kept for validation: square regions that hold labels, chosen by the seed until the share is reached."""
+    """Lattice cells kept for validation: square regions that hold labels, chosen by the seed."""
     rows, cols = cells.shape[:2]
     kept = np.zeros((rows, cols), bool)
     if share == 0:
         return kept
     for chips in (4, 2, 1):  # the largest region of which the scene has enough
-        side = 4 * chips
+        side = CELLS * chips
         regions = [(r, c) for r in range(0, rows - side + 1, side) for c in range(0, cols - side + 1, side)]
         if len(regions) * share >= 1 or chips == 1:
             break
     labelled = [(r, c) for r, c in regions if cells[r : r + side, c : c + side].any()]
     order = np.random.default_rng(seed).permutation(len(labelled))
-    # At least one region, unless it would leave nothing to train on.
-    wanted = max(round(len(regions) * share), 1) if len(labelled) > 1 else 0
+    # At least one region, and never the last that there is to train on.
+    wanted = min(max(round(len(labelled) * share), 1), len(labelled) - 1) if labelled else 0
     for number in order[:wanted]:
         r, c = labelled[number]
         kept[r : r + side, c : c + side] = True

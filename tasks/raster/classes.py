@@ -44,6 +44,8 @@ class ClassMap:
             )
         if len(names) != len(set(names)):
             raise UnusableInput(f"The class map {', '.join(names)} names a class twice; name each once.")
+        if any(not name or "," in name for name in names):
+            raise UnusableInput(f"The class map {'; '.join(names)} has an empty name or one with a comma; rename it.")
         if len(names) > IGNORE:
             raise UnusableInput(f"The class map has {len(names)} classes; at most {IGNORE} fit (255 means ignore).")
 
@@ -89,7 +91,7 @@ class ClassMap:
 
 DEFAULT_CLASSES = ClassMap(
     (
-        MapClass("other", (0, 0, 0)),
+        MapClass("other", (233, 229, 220)),
         MapClass("building", (214, 69, 65)),
         MapClass("road", (74, 74, 84)),
         MapClass("land", (222, 196, 142)),

@@ -3,7 +3,8 @@
     cube.zarr/image   (band, y, x)  the scenes' dtype
     cube.zarr/valid   (y, x)        bool, True = data
 
-Chunks are (1, 512, 512) in shards of (1, 2048, 2048); a block is one shard's rectangle in all bands, and has one writer.
+Chunks are (1, 512, 512) in shards of (1, 2048, 2048). A block is one shard's rectangle in all bands, and has
+one writer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """GeoTIFFs out: written by window to a temporary tiled file, then copied to a cloud-optimized one, in bounded memory.
 
-`rasterio.open(..., driver="COG")` buffers the whole raster; a tiled GeoTIFF copied by the COG driver stays under 502 MB at
-40,000² (docs/hazards.md). Nothing volatile (time, host, worker count) goes into the files: the same pixels give the same
-bytes.
+`rasterio.open(..., driver="COG")` buffers the whole raster; a tiled GeoTIFF copied by the COG driver stays under 502
+MB at 40,000² (docs/hazards.md). Nothing volatile (time, host, worker count) goes into the files: the same pixels give
+the same bytes.
 """
 
 from __future__ import annotations

@@ -19,6 +19,9 @@ from infra.errors import UnusableInput
 Window = tuple[slice, slice]
 Bounds = tuple[float, float, float, float]
 
+SAME = 0.01
+"""Pixels within which two places are the same."""
+
 
 def to_json(grid: GeoBox) -> dict[str, Any]:
     """The grid as plain JSON: `crs` (WKT or null), `transform` (six numbers, a b c d e f), `shape` (rows, columns)."""
@@ -38,7 +41,7 @@ def crop(grid: GeoBox, window: Window) -> GeoBox:
     """The grid of one window."""
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)
-    return GeoBox(shape, grid.affine * Affine.translation(cols.start, rows.start), grid.crs)
+    return GeoBox(shape, grid.affine @ Affine.translation(cols.start, rows.start), grid.crs)
 
 
 def whole(grid: GeoBox) -> Window:
@@ -64,7 +67,7 @@ def window_of(grid: GeoBox, bounds: Bounds) -> Window:
         UnusableInput: none of them lies on the grid.
     """
     x0, y0, x1, y1 = bounds
-    corners = [~grid.affine * corner for corner in ((x0, y0), (x1, y0), (x0, y1), (x1, y1))]
+    corners = [~grid.affine @ corner for corner in ((x0, y0), (x1, y0), (x0, y1), (x1, y1))]
     spans = []
     for axis, length in ((1, grid.shape[0]), (0, grid.shape[1])):
         places = [corner[axis] for corner in corners]
@@ -81,7 +84,7 @@ def window_of(grid: GeoBox, bounds: Bounds) -> Window:
 def describe_extent(grid: GeoBox) -> str:
     """The grid's extent for a message: `x 0 to 500, y 0 to 300 (no CRS: pixels)`."""
     height, width = grid.shape
-    corners = [grid.affine * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
+    corners = [grid.affine @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
     xs, ys = [c[0] for c in corners], [c[1] for c in corners]
     where = (
         f"EPSG:{grid.crs.epsg}" if grid.crs and grid.crs.epsg else ("a custom CRS" if grid.crs else "no CRS: pixels")
@@ -92,22 +95,23 @@ def describe_extent(grid: GeoBox) -> str:
 def ground_resolution(grid: GeoBox) -> float | None:
     """Ground metres a pixel at the grid's centre, the geometric mean of both axes; None where there is no CRS.
 
-    Degrees are measured on the ellipsoid (pyproj's `Geod`), projected units by their factor to a metre.
+    Measured on the ellipsoid (pyproj's `Geod`): a pixel of web Mercator at 60° north covers half the ground that its
+    coordinates say. A CRS that cannot be brought there (a local one) counts in its own unit.
     """
     if grid.crs is None:
         return None
     crs = pyproj.CRS(grid.crs.wkt)
     row, col = grid.shape[0] / 2, grid.shape[1] / 2
-    centre, right, below = (grid.affine * p for p in ((col, row), (col + 1, row), (col, row + 1)))
-    if crs.is_geographic:
-        geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
-        across = geod.inv(*centre, *right)[2]
-        down = geod.inv(*centre, *below)[2]
-    else:
-        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-        across = math.dist(centre, right) * factor
-        down = math.dist(centre, below) * factor
-    return math.sqrt(across * down)
+    centre, right, below = (grid.affine @ p for p in ((col, row), (col + 1, row), (col, row + 1)))
+    geod = crs.get_geod()
+    if geod is not None and crs.geodetic_crs is not None:
+        degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        origin, *ends = (degrees.transform(*p) for p in (centre, right, below))
+        across, down = (geod.inv(*origin, *end)[2] for end in ends)
+        if math.isfinite(across * down):
+            return math.sqrt(across * down)
+    factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    return factor * math.sqrt(math.dist(centre, right) * math.dist(centre, below))
 
 
 def same_place(one: GeoBox, other: GeoBox) -> bool:
@@ -118,5 +122,5 @@ def same_place(one: GeoBox, other: GeoBox) -> bool:
         return False
     height, width = one.shape
     corners = ((0, 0), (width, 0), (0, height), (width, height))
-    moved = [~one.affine * (other.affine * corner) for corner in corners]
-    return all(math.dist(a, b) < 0.01 for a, b in zip(moved, corners, strict=True))
+    moved = [~one.affine @ (other.affine @ corner) for corner in corners]
+    return all(math.dist(a, b) < SAME for a, b in zip(moved, corners, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -37,7 +38,7 @@ def cut_line(line: shapely.Geometry, shape: tuple[int, int], *, length: float, s
             continue
         count = int(np.ceil(part.length / length))
         ends = np.linspace(0, part.length, count + 1)
-        for begin, end in zip(ends[:-1], ends[1:], strict=True):
+        for begin, end in pairwise(ends):
             steps = max(1, round((end - begin) / spacing))
             places = begin + (np.arange(steps) + 0.5) / steps * (end - begin)
             points = shapely.get_coordinates(shapely.line_interpolate_point(part, places))

@@ -14,15 +14,15 @@ from tasks.raster.cube import BLOCK, BandStatistics, Cube
 from tasks.raster.grid import Window, windows
 
 RGB = ("red", "green", "blue")
-EMPTY = (245, 245, 245)
+EMPTY = (255, 255, 255)
 """The colour of nodata."""
 
 
 def rgb_bands(names: Sequence[str]) -> tuple[int, ...]:
-    """Which three bands make a picture: red, green and blue where they are named, else the first three, else one thrice."""
+    """Three bands for a picture: red, green and blue where they have names, else the first three, else one thrice."""
     if set(RGB) <= set(names):
         return tuple(names.index(n) for n in RGB)
-    return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)  # noqa: PLR2004
+    return (0, 1, 2) if len(names) >= len(RGB) else (0, 0, 0)
 
 
 def to_rgb(image: NDArray[Any], statistics: Sequence[BandStatistics]) -> NDArray[np.uint8]:
@@ -70,20 +70,17 @@ def _shrink(read: Callable[[Window], NDArray[np.uint8]], window: Window, *, side
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     factor = -(-max(shape) // side)
-    step = max(BLOCK // factor, 1) * factor
-    out = np.zeros((shape[0] // factor, shape[1] // factor, 3), np.uint8)
-    for part_rows, part_cols in windows((out.shape[0] * factor, out.shape[1] * factor), step):
+    tall, wide = (min(factor, n) for n in shape)  # a strip thinner than the factor keeps one row
+    out = np.zeros((shape[0] // tall, shape[1] // wide, len(RGB)), np.uint8)
+    for small_rows, small_cols in windows(out.shape[:2], max(BLOCK // factor, 1)):
         pixels = read(
             (
-                slice(part_rows.start + rows.start, part_rows.stop + rows.start),
-                slice(part_cols.start + cols.start, part_cols.stop + cols.start),
+                slice(rows.start + small_rows.start * tall, rows.start + small_rows.stop * tall),
+                slice(cols.start + small_cols.start * wide, cols.start + small_cols.stop * wide),
             )
         )
-        squares = pixels.reshape(pixels.shape[0] // factor, factor, pixels.shape[1] // factor, factor, 3)
-        small = squares.mean(axis=(1, 3)).round().astype(np.uint8)
-        out[
-            part_rows.start // factor : part_rows.stop // factor, part_cols.start // factor : part_cols.stop // factor
-        ] = small
+        squares = pixels.reshape(pixels.shape[0] // tall, tall, pixels.shape[1] // wide, wide, len(RGB))
+        out[small_rows, small_cols] = squares.mean(axis=(1, 3)).round().astype(np.uint8)
     return out
 
 

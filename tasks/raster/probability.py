@@ -1,9 +1,9 @@
 """The stored prediction: `probability` (class, y, x) uint8 on the workspace's grid, and how a block of it is woven.
 
 A block runs the tiles that it owns through the network, adds their integer contributions, hands what reaches past its
-edge to the blocks on its right and below as strips on disk, takes the strips that blocks on its left and above left for
-it, and writes its whole shards. A block starts after those three; blocks on a diagonal run side by side. So each tile goes
-through the network once, and memory depends on the block, not on the scene.
+edge to the blocks on its right and below as strips on disk, takes the strips that blocks on its left and above left
+for it, and writes its whole shards. A block starts after those three; blocks on a diagonal run side by side. So each
+tile goes through the network once, and memory depends on the block, not on the scene.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def describe_scene(path: str | Path) -> Scene:
         dtypes = {source.dtypes[i - 1] for i in indexes}
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
             raise UnusableInput(
-                f"{path} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} in all bands."
+                f"{path} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} "
+                "in all bands."
             )
         flags = source.mask_flag_enums[indexes[0] - 1]
         special = {rasterio.enums.MaskFlags.alpha, rasterio.enums.MaskFlags.nodata}
@@ -103,11 +104,10 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
     with open_raster(scene.path) as source:
         try:
             image = source.read(numbers, window=place)
-            valid: NDArray[np.bool_]
             if scene.alpha is not None:
-                valid = source.read(scene.alpha, window=place) > 0
+                valid = np.asarray(source.read(scene.alpha, window=place) > 0, bool)
             elif scene.masked:
-                valid = source.read_masks(numbers[0], window=place) > 0
+                valid = np.asarray(source.read_masks(numbers[0], window=place) > 0, bool)
             else:
                 valid = _declared_valid(image, scene.nodata)
         except rasterio.errors.RasterioError as error:
@@ -115,14 +115,14 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
                 f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
                 "get it again."
             ) from error
-    return image, np.asarray(valid)
+    return image, valid
 
 
 def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     data = np.isfinite(image) if image.dtype.kind == "f" else np.ones(image.shape, bool)
     if nodata is not None and not math.isnan(nodata):
         data &= image != nodata
-    return data.any(axis=0)
+    return np.asarray(data.any(axis=0), bool)
 
 
 @contextmanager

@@ -36,7 +36,10 @@ def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     if not values.size:
         return BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), np.zeros(BINS, np.int64))
     low, high = float(values.min()), float(values.max())
-    edges = (0.0, 256.0) if plane.dtype == np.uint8 else (low, max(high, low + 1e-9) * (1 + 1e-12))
+    # The last bin holds its upper edge too; the bins of a constant plane lie around its value.
+    edges = (low, high) if high > low else (low - 0.5, low + 0.5)
+    if plane.dtype == np.uint8:
+        edges = (0.0, 256.0)
     histogram, _ = np.histogram(values, bins=BINS, range=edges)
     return BandCount(values.size, float(values.sum()), float(np.square(values).sum()), low, high, edges, histogram)
 

@@ -1,14 +1,14 @@
 """How a scene is cut into tiles, and with what weight each tile speaks in each pixel.
 
-A network sees a tile; near the tile's inner sides it lacks context, so `margin` pixels there are thrown away, and over the
-next `ramp` pixels one tile fades into the other. Along one axis, tile i begins at s_i. A rising ramp R_i goes from 0 to
-2^k over the pixels s_i + margin ... s_i + margin + ramp (half a cosine, rounded to integers); R_0 is 2^k everywhere and
-R_n is 0. The weight of tile i is R_i - R_{i+1}. These telescope: in every pixel they sum to exactly 2^k, whatever the
-starts are, and none is negative since every ramp is the same one shifted. There is no margin and no fade at the scene's
-own border, where one pass over the whole scene has no context either.
+A network sees a tile; near the tile's inner sides it lacks context, so `margin` pixels there are thrown away, and
+over the next `ramp` pixels one tile fades into the other. Along one axis, tile i begins at s_i. A rising ramp R_i
+goes from 0 to 2^k over the pixels s_i + margin ... s_i + margin + ramp (half a cosine, rounded to integers); R_0 is
+2^k everywhere and R_n is 0. The weight of tile i is R_i - R_{i+1}. These telescope: in every pixel they sum to
+exactly 2^k, whatever the starts are, and none is negative since every ramp is the same one shifted. There is no
+margin and no fade at the scene's own border, where one pass over the whole scene has no context either.
 
-Starts are multiples of the network's stride, so that its pooling falls on the same pixels as in one whole pass; the scene
-is padded to a multiple too, and the last tile is moved back to end there.
+Starts are multiples of the network's stride, so that its pooling falls on the same pixels as in one whole pass; the
+scene is padded to a multiple too, and the last tile is moved back to end there.
 
 Tiles do not belong to the network's convenience alone: a tile is owned by the block in which its weight begins, goes
 through the network there, once, and hands what reaches further to the blocks on its right and below.

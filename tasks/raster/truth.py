@@ -55,8 +55,7 @@ class RasterTruth:
         if self.aligned:
             with open_raster(self.path) as source:
                 place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-                values = source.read(1, window=place)
-                return self._translate(values, np.ones(values.shape, bool))
+                return self._translate(source.read(1, window=place), source.read_masks(1, window=place) > 0)
         part = crop(self.grid, window)
         with (
             open_raster(self.path) as source,
@@ -117,8 +116,9 @@ def open_truth(
     with open_raster(path) as source:
         if source.dtypes[0] != "uint8":
             raise UnusableInput(f"{path} has pixels of type {source.dtypes[0]}; a class raster is uint8.")
-        known = names or tuple(n for n in source.tags().get("CLASS_NAMES", "").split(",") if n)
-        if not known:
+        text = source.tags().get("CLASS_NAMES", "").strip()
+        known = names or tuple(n.strip().lower() for n in text.split(","))
+        if known == ("",):
             raise UnusableInput(
                 f"{path} does not say what its ids mean (no tag CLASS_NAMES); name them from id 0, "
                 f"for example --truth-classes {','.join(classes.names)}."
@@ -133,8 +133,8 @@ def open_truth(
 def _check_overlap(path: str, own: GeoBox, grid: GeoBox) -> None:
     if own.crs is None or grid.crs is None:
         raise UnusableInput(
-            f"{path} spans {describe_extent(own)} and the scene {describe_extent(grid)}: without a CRS on both they must "
-            "be of the same size and place."
+            f"{path} spans {describe_extent(own)} and the scene {describe_extent(grid)}: without a CRS on both they "
+            "must be of the same size and place."
         )
     try:
         meets = own.extent.to_crs(grid.crs).intersects(grid.extent)

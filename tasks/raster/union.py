@@ -15,7 +15,7 @@ from tasks.raster.grid import Bounds, Window, crop, window_of
 from tasks.raster.scene import Scene, read_scene
 
 ALIGNMENT = 0.01
-"""Pixels by which a scene may be off the first one's pixel grid."""
+"""Pixels by which any corner of a scene may be off the first one's pixel grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Union:
     grid: GeoBox
 
     def read(self, window: Window, *, only: int | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Pixels of one window: image (band, y, x), 0 where invalid data has no scene, and valid (y, x)."""
+        """Pixels of one window: image (band, y, x), 0 where there is no data, and valid (y, x)."""
         rows, cols = window
         image = np.zeros((len(self.names), rows.stop - rows.start, cols.stop - cols.start), self.dtype)
         valid = np.zeros(image.shape[1:], bool)
@@ -50,7 +50,7 @@ class Union:
             y, x = inside[0].start + top - rows.start, inside[1].start + left - cols.start
             place = np.s_[y : y + data.shape[0], x : x + data.shape[1]]
             # Only valid pixels cover what lies below; the rest of a scene is no data of its own.
-            image[(slice(None), *place)] = np.where(data, part, image[(slice(None), *place)])
+            image[(slice(None), *place)] = np.where(data, _convert(part, image.dtype), image[(slice(None), *place)])
             valid[place] |= data
         return image, valid
 
@@ -65,7 +65,10 @@ def unite(scenes: tuple[Scene, ...], *, bands: tuple[str, ...], bounds: Bounds |
     for other in scenes[1:]:
         _check_alike(first, other)
     names = _choose_bands(first, bands)
-    chosen = tuple(_choose_bands(scene, bands) for scene in scenes)
+    if len(set(names)) < len(names):
+        raise UnusableInput(f"The bands {', '.join(bands)} name one twice; name each once.")
+    # By name where none are chosen, so that scenes of another band order fit and scenes of other bands are refused.
+    chosen = tuple(_choose_bands(scene, bands or names) for scene in scenes)
     kinds = {"float32" if s.dtype == "float64" else s.dtype for s in scenes}
     if len(kinds) > 1 and dtype is None:
         raise UnusableInput(f"The scenes have pixels of types {', '.join(sorted(kinds))}; choose one with --dtype.")
@@ -73,7 +76,7 @@ def unite(scenes: tuple[Scene, ...], *, bands: tuple[str, ...], bounds: Bounds |
     top, left = min(r for r, _ in corners), min(c for _, c in corners)
     bottom = max(r + s.grid.shape[0] for (r, _), s in zip(corners, scenes, strict=True))
     right = max(c + s.grid.shape[1] for (_, c), s in zip(corners, scenes, strict=True))
-    grid = GeoBox((bottom - top, right - left), first.grid.affine * Affine.translation(left, top), first.grid.crs)
+    grid = GeoBox((bottom - top, right - left), first.grid.affine @ Affine.translation(left, top), first.grid.crs)
     if bounds is not None:
         rows, cols = window_of(grid, bounds)
         grid, top, left = crop(grid, (rows, cols)), top + rows.start, left + cols.start
@@ -85,31 +88,33 @@ def _check_alike(first: Scene, other: Scene) -> None:
     one, two = first.grid, other.grid
     if one.crs is None or two.crs is None:
         raise UnusableInput(
-            f"{first.path if one.crs is None else other.path} has no CRS, so where it lies beside the others is unknown; "
-            "ingest it alone."
+            f"{first.path if one.crs is None else other.path} has no CRS, so where it lies beside the others is "
+            "unknown; ingest it alone."
         )
     if one.crs != two.crs:
         raise UnusableInput(f"{other.path} has another CRS than {first.path}; warp them to one CRS first.")
-    row, col = _exact_offset(one, two)
-    step = ~one.affine * two.affine
-    linear = (step.a, step.b, step.d, step.e)
-    if (
-        any(abs(a - b) > 1e-4 for a, b in zip(linear, (1, 0, 0, 1), strict=True))
-        or max(abs(row - round(row)), abs(col - round(col))) > ALIGNMENT
-    ):
+    top, left = _offset(one, two)
+    height, width = two.shape
+    corners = ((0, 0), (width, 0), (0, height), (width, height))
+    there = [~one.affine @ (two.affine @ corner) for corner in corners]
+    if any(max(abs(x - c - left), abs(y - r - top)) > ALIGNMENT for (x, y), (c, r) in zip(there, corners, strict=True)):
         raise UnusableInput(
             f"{other.path} does not lie on the pixel grid of {first.path}; resample it to that grid first."
         )
 
 
-def _exact_offset(one: GeoBox, two: GeoBox) -> tuple[float, float]:
-    col, row = ~one.affine * (two.affine * (0, 0))
-    return row, col
-
-
 def _offset(one: GeoBox, two: GeoBox) -> tuple[int, int]:
-    row, col = _exact_offset(one, two)
+    col, row = ~one.affine @ (two.affine @ (0, 0))
     return round(row), round(col)
+
+
+def _convert(part: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Pixels in another dtype; an integer one rounds and saturates, as GDAL does, and takes NaN as 0."""
+    if dtype.kind == "f" or part.dtype == dtype:
+        return part.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    whole = np.rint(np.nan_to_num(part)) if part.dtype.kind == "f" else part
+    return whole.clip(limits.min, limits.max).astype(dtype)
 
 
 def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,8 +124,7 @@ def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
         if name.isdigit() and 1 <= int(name) <= len(scene.bands):
             name = scene.bands[int(name) - 1]
         if name not in scene.bands:
-            raise UnusableInput(
-                f"{scene.path} has no band '{want}'; its bands are {', '.join(f'{i} {b}' for i, b in enumerate(scene.bands, 1))}."
-            )
+            known = ", ".join(f"{i} {band}" for i, band in enumerate(scene.bands, 1))
+            raise UnusableInput(f"{scene.path} has no band '{want}'; its bands are {known}.")
         chosen.append(name)
     return tuple(chosen)

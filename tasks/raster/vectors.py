@@ -52,8 +52,8 @@ class Shapes:
 def read_shapes(path: str, grid: GeoBox, classes: ClassMap, *, vector_class: str | None, road_width: float) -> Shapes:
     """Read polygons and lines onto a grid.
 
-    A feature's class is its `class` column, else its layer's name (buildings, roads), else `vector_class`; a line's
-    width its `width` column, else `road_width`, both in ground metres (pixels where the grid has no CRS).
+    A feature's class is its `class` column, else its layer's name (buildings, roads), else `vector_class`. A line's
+    width is its `width` column, else `road_width`, both in ground metres (pixels where the grid has no CRS).
 
     Raises:
         UnusableInput: not a vector file, no CRS where the grid has one, no class to be had, or nothing on the grid.
@@ -101,7 +101,10 @@ def _layers(path: str) -> list[str | None]:
         raise UnusableInput(
             f"{path} is not a vector file that GDAL can open; expected GeoPackage, GeoJSON or the like."
         ) from error
-    return [name for name, kind in found if kind is not None]
+    layers = [name for name, kind in found if kind is not None]
+    if not layers:
+        raise UnusableInput(f"{path} has no layer with shapes; expected polygons or lines.")
+    return layers
 
 
 def _read_layer(path: str, layer: str | None) -> tuple[str, Any]:
@@ -133,11 +136,15 @@ def _on_grid(
 
 
 def _class_names(frame: Any, path: str, layer: str, vector_class: str | None) -> Sequence[str]:
-    if "class" in frame:
-        return [str(n).strip().lower() for n in frame["class"]]
-    name = LAYER_CLASSES.get(layer.lower(), vector_class)
-    if name is None:
-        raise UnusableInput(
-            f"The layer '{layer}' of {path} does not say what it shows (no 'class' column); name it with --vector-class."
-        )
-    return [name] * len(frame)
+    fallback = LAYER_CLASSES.get(layer.lower(), vector_class)
+    given = frame["class"] if "class" in frame else [None] * len(frame)
+    names = []
+    for entry in given:
+        name = entry.strip().lower() if isinstance(entry, str) and entry.strip() else fallback
+        if name is None:
+            raise UnusableInput(
+                f"The layer '{layer}' of {path} does not say what it shows (no 'class' column, or none for a feature); "
+                "name it with --vector-class."
+            )
+        names.append(name)
+    return names

@@ -80,7 +80,9 @@ def test_scores_agree_with_scikit_learn(mapped, world):
     truth, prediction = truth[known], prediction[known]
     scores = json.loads((out / "products" / "scores.json").read_text())
     present = np.unique(truth)
-    assert np.allclose([scores["iou"][c] for c in present], jaccard_score(truth, prediction, labels=present, average=None))
+    assert np.allclose(
+        [scores["iou"][c] for c in present], jaccard_score(truth, prediction, labels=present, average=None)
+    )
     assert scores["mean_iou"] == pytest.approx(jaccard_score(truth, prediction, labels=present, average="macro"))
     assert scores["pixel_accuracy"] == pytest.approx(accuracy_score(truth, prediction))
     both = np.union1d(truth, prediction)
@@ -184,7 +186,10 @@ def test_an_unwritable_output_is_refused(world, tmp_path):
 def test_a_full_disk_is_named_and_leaves_nothing(world, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     try:
         _, said = geoloom("ingest", world.scene, "--out", small / "ws", code=2)
