@@ -17,8 +17,3 @@ def quiet_prefect() -> None:
     """Set what Prefect reads at import: no telemetry, and no log lines between the progress bars."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-
-
-def names_server() -> bool:
-    """True where the user named a Prefect server."""
-    return bool(os.environ.get("PREFECT_API_URL"))

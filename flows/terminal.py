@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from infra.errors import GeoloomError, PartialResult
+from infra.errors import GeoloomError
 from infra.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ def command(  # noqa: C901 - one handler a kind of ending
     try:
         with _speaking(quiet=quiet) as progress:
             yield outcome, progress
-    except PartialResult as error:
-        status, code, message = "partial", error.exit_code, str(error)
     except GeoloomError as error:
         status, code, message = "failed", error.exit_code, str(error)
         _trace(debug)

@@ -3,9 +3,7 @@
     Exception
     └── GeoloomError                     1  a fault of ours
         ├── UnusableInput (ValueError)   2  what the user gave cannot be used
-        ├── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
-        ├── PartialResult (RuntimeError) 3  done, but some tiles failed and are named
-        └── WorkspaceBusy (RuntimeError) 4  another run holds the workspace
+        └── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
 
 Every message is one sentence: what was given, what was expected, what to do. This module imports nothing, so that
 every layer may raise from it (docs/decisions/0001-one-error-tree.md).
@@ -28,15 +26,3 @@ class UnwritableOutput(GeoloomError, OSError):
     """A result cannot be written where the user wants it."""
 
     exit_code = 2
-
-
-class PartialResult(GeoloomError, RuntimeError):
-    """The run ended, but some tiles failed; the message names them."""
-
-    exit_code = 3
-
-
-class WorkspaceBusy(GeoloomError, RuntimeError):
-    """Another living run holds the workspace."""
-
-    exit_code = 4

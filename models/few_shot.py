@@ -1,8 +1,10 @@
 """Few-shot labelling: what a SAM mask looks like as a vector, and a classifier fitted on the masks of a few windows.
 
-SAM finds regions and does not say what they are. Its own embedding under a mask does, well enough for a linear
-classifier: a handful of labelled windows give a few hundred masks, against 520 features, hence the strong
-regularisation.
+SAM finds regions and does not say what they are. Its embedding under a mask, with colour, size and shape, is what a
+linear classifier gets; a window of 512 gives 20 to 40 masks against 520 features, hence the strong regularisation.
+
+The examples must look like the rest: with two windows of other Dubai scenes to learn from, 0.46 of the masks of a third
+window got their class, less than always saying the commonest one (0.63 of the pixels).
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Rea
         tags = source.tags()
     if tags["GEOLOOM_CUBE"] != workspace.cube().fingerprint:
         raise UnusableInput(
-            f"The map in {workspace.root} is of other pixels than its cube's; run 'geoloom predict' and 'geoloom mosaic' again."
+            f"The map in {workspace.root} is of other pixels than its cube's; run 'geoloom predict' and 'mosaic' again."
         )
     names = tuple(tags["CLASS_NAMES"].split(","))
 

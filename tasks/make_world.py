@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
-import pyogrio
 
 from infra.progress import Progress, counting
 from infra.storage import replacing, require_free
 from tasks.params import WorldParams
 from tasks.raster.geotiff import Layout, class_layout, copy_to_cog, tiled_geotiff
 from tasks.raster.grid import windows
+from tasks.raster.ogr import geopandas as gpd
+from tasks.raster.ogr import pyogrio
 from tasks.raster.world.scene import CLASSES, Features, World, features, paint
 
 BLOCK = 2048

@@ -57,7 +57,7 @@ def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:
         return tuple(range(len(cube.bands)))
     raise UnusableInput(
         f"The model takes the {len(card.bands)} bands {', '.join(card.bands)} and the scene has the "
-        f"{len(cube.bands)} bands {', '.join(cube.bands)}; choose bands with 'geoloom ingest --bands', or another model."
+        f"{len(cube.bands)} bands {', '.join(cube.bands)}; choose with 'geoloom ingest --bands', or another model."
     )
 
 

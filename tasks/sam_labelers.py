@@ -1,7 +1,7 @@
 """Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows.
 
 SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at
-an edge is seen whole from one side at least.
+an edge, up to 128 pixels across it, is seen whole from both sides.
 """
 
 from __future__ import annotations

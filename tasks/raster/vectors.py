@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
-import pyogrio
 import pyproj
 import shapely
 from numpy.typing import NDArray
@@ -20,6 +18,8 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import ClassMap
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, ground_resolution, whole
+from tasks.raster.ogr import geopandas as gpd
+from tasks.raster.ogr import pyogrio
 
 LAYER_CLASSES = {"buildings": "building", "roads": "road", "building": "building", "road": "road"}
 """Layers whose name says their class."""

@@ -72,7 +72,7 @@ def server(tmp_path_factory):
         prefect("work-pool", "set-concurrency-limit", "gpu", "1", env=env)
         prefect("--no-prompt", "deploy", "--all", env=env)
         start("worker.log", "worker", "start", "--pool", "cpu")
-        yield env
+        yield env | {"start": start}
     finally:
         for process in reversed(started):
             os.killpg(process.pid, signal.SIGTERM)
@@ -180,3 +180,20 @@ def test_a_run_on_schedule(server, world, tiny_model, tmp_path):
         call(server, f"{place}/schedules/{made[0]['id']}", method="DELETE")
     assert started[0]["auto_scheduled"]
     check(server, wait(server, started[0]["id"]), out)
+
+
+def test_inference_goes_to_the_gpu_pool_where_a_worker_of_it_is_online(server, world, tiny_model, tmp_path):
+    server["start"]("gpu-worker.log", "worker", "start", "--pool", "gpu")
+    for _ in range(60):
+        if call(server, "/work_pools/gpu")["status"] == "READY":
+            break
+        time.sleep(1)
+    out = tmp_path / "split"
+    deployment = call(server, "/deployments/name/map-scenes/cpu")
+    run = call(
+        server, f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters(out, world, tiny_model)}
+    )
+    check(server, wait(server, run["id"]), out)
+    gpu = call(server, "/deployments/name/predict-scene/gpu")
+    runs = call(server, "/flow_runs/filter", {"deployments": {"id": {"any_": [gpu["id"]]}}})
+    assert [(r["state_type"], r["work_pool_name"]) for r in runs] == [("COMPLETED", "gpu")]
