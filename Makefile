@@ -17,8 +17,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/geoloom demo --out demo
 
+# Two processes of one thread each: as many as the smallest machine has cores.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .

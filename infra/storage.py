@@ -37,6 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             _flush(temporary)
             _move(temporary, path)
+            _sync(path.parent)  # the names, too
     finally:
         _remove(temporary)
 
@@ -105,13 +106,16 @@ def _existing(path: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    files = [path] if path.is_file() else [path, *path.rglob("*")]
-    for entry in [*files, path.parent]:
-        descriptor = os.open(entry, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    for entry in [path] if path.is_file() else [path, *path.rglob("*")]:
+        _sync(entry)
+
+
+def _sync(entry: Path) -> None:
+    descriptor = os.open(entry, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _move(temporary: Path, path: Path) -> None:

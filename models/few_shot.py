@@ -3,8 +3,8 @@
 SAM finds regions and does not say what they are. Its embedding under a mask, with colour, size and shape, is what a
 linear classifier gets; a window of 512 gives 20 to 40 masks against 520 features, hence the strong regularisation.
 
-The examples must look like the rest: with two windows of other Dubai scenes to learn from, 0.46 of the masks of a third
-window got their class, less than always saying the commonest one (0.63 of the pixels).
+The examples must look like the rest. Three windows of three Dubai scenes, each classed by the other two (33 masks a fit
+on average): 0.43 of the masks and 0.28 of their pixels were right, where always saying the commonest class gives 0.63.
 """
 
 from __future__ import annotations

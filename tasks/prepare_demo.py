@@ -8,7 +8,7 @@ from infra.progress import Progress
 from infra.settings import settings
 from tasks.make_world import make_world
 from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, WorldParams
-from tasks.raster.dubai import write_scene
+from tasks.raster.dubai import write_prompts, write_scene
 
 
 def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
@@ -22,11 +22,15 @@ def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
         progress.note("Scenes: Dubai, a window of tile 4 to learn from, tile 1 to map (Humans in the Loop, CC0).")
         scene, truth = write_scene(dubai, 4, folder)
         target, target_truth = write_scene(dubai, 1, folder)
+        prompts = write_prompts(truth, folder / "dubai_4_prompts.gpkg")
+        classes = ("other", "building", "road")
         return DemoScenes(
-            learn=IngestParams(scenes=(str(scene),), bounds=(1200, 700, 2352, 1852)),
-            label=LabelParams(method="few-shot", examples=str(truth), from_truth=True),
-            target=IngestParams(scenes=(str(target),)),
-            truth=EvaluateParams(truth=str(target_truth)),
+            learn=IngestParams(scenes=(str(scene),), bounds=(1200, 700, 1968, 1468), classes=classes),
+            label=LabelParams(method="vectors", prompts=str(prompts), from_truth=True),
+            target=IngestParams(scenes=(str(target),), classes=classes),
+            truth=EvaluateParams(
+                truth=str(target_truth), truth_classes=("ignore", "building", "road", "other", "other", "other")
+            ),
         )
     progress.note("Scenes: two procedural worlds (the sample data is not here), a window of one to learn from.")
     learn, target_world = (

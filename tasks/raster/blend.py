@@ -33,7 +33,13 @@ def quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     # In units of 2^-15 the remainders are integers, and their comparison is the same on every machine.
     scaled = np.rint(probability * np.float32(TOP << 15)).astype(np.int32)
-    return _largest_remainder(scaled >> 15, scaled & ((1 << 15) - 1))
+    whole = scaled >> 15
+    missing = TOP - whole.sum(axis=0)
+    # Rounding down loses less than one a plane; more means that the planes were no probabilities (NaN, for one).
+    wrong = np.count_nonzero(np.abs(missing) > len(whole))
+    if wrong:
+        raise GeoloomError(f"The network gave {wrong} pixels whose probabilities do not sum to 1; check its weights.")
+    return _largest_remainder(whole, scaled & ((1 << 15) - 1), missing)
 
 
 def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -55,19 +61,19 @@ def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uin
             f"{short} pixels of a block lack a tile's contribution; remove strips/ and run predict again."
         )
     bits = 2 * WEIGHT_BITS
-    result = _largest_remainder(total >> bits, total & ((1 << bits) - 1))
+    whole = total >> bits
+    # Invalid pixels lack whatever tiles were not computed: there is nothing to round up.
+    missing = np.where(valid, TOP - whole.sum(axis=0), 0)
+    result = _largest_remainder(whole, total & ((1 << bits) - 1), missing)
     result[:, ~valid] = NODATA
     return result
 
 
-def _largest_remainder(whole: NDArray[np.int32], remainder: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Round up the planes with the largest remainders until each pixel sums to `TOP`; (class, y, x) in and out."""
-    classes = len(whole)
-    missing = TOP - whole.sum(axis=0).ravel()
-    # Rounding down loses less than one a plane; more means that the planes were no probabilities (NaN, for one).
-    wrong = np.count_nonzero((missing < -classes) | (missing > classes))
-    if wrong:
-        raise GeoloomError(f"The network gave {wrong} pixels whose probabilities do not sum to 1; check its weights.")
+def _largest_remainder(
+    whole: NDArray[np.int32], remainder: NDArray[np.int32], missing: NDArray[np.int_]
+) -> NDArray[np.uint8]:
+    """Round up as many planes of a pixel as `missing` (y, x) says, by largest remainder; (class, y, x) in and out."""
+    classes, missing = len(whole), missing.ravel()
     result = whole.astype(np.uint8).reshape(classes, -1)
     left = remainder.reshape(classes, -1)
     # Only pixels that still lack something are looked at again: after one round few do.

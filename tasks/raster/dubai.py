@@ -7,9 +7,12 @@ Parts lie row by row and differ by a pixel or two in size; each is cut to the sm
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+import shapely
+import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -17,8 +20,12 @@ from PIL import Image
 
 from infra.errors import UnusableInput
 from tasks.raster.classes import DEFAULT_CLASSES, IGNORE
+from tasks.raster.gdal import rasterio
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import whole
+from tasks.raster.ogr import geopandas, pyogrio
+from tasks.raster.scene import open_raster
+from tasks.raster.skeleton import centre_lines
 
 COLOURS = {
     "building": (60, 16, 152),
@@ -28,6 +35,8 @@ COLOURS = {
     "water": (226, 169, 41),
 }
 """The masks' own colours; any other pixel is unlabelled."""
+SMALLEST = 100
+"""Pixels of a building that a map would hold."""
 ATTRIBUTION = "Humans in the Loop, semantic segmentation of aerial imagery (Dubai), CC0"
 
 
@@ -81,3 +90,28 @@ def _parts(folder: Path, suffix: str) -> list[NDArray[np.uint8]]:
 
 def _join(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.vstack([np.hstack(parts[row : row + 3]) for row in (0, 3, 6)])
+
+
+def write_prompts(truth: Path, out: Path) -> Path:
+    """Write what a map would hold of a tile's truth, building outlines and road lines, as a GeoPackage without CRS.
+
+    Outlines are the connected areas of the masks, simplified to 2 pixels; those under 100 pixels are left out.
+    """
+    with open_raster(truth) as source:
+        label = source.read(1)
+    areas = np.where(label == DEFAULT_CLASSES.id("building"), np.uint8(1), np.uint8(0))
+    outlines = [
+        shapely.geometry.shape(outline).simplify(2.0)
+        for outline, _ in rasterio.features.shapes(areas, mask=areas > 0, transform=Affine.identity())
+    ]
+    lines, widths = centre_lines(label == DEFAULT_CLASSES.id("road"))
+    layers = {
+        "buildings": geopandas.GeoDataFrame(geometry=[o for o in outlines if o.area >= SMALLEST]),
+        "roads": geopandas.GeoDataFrame({"width": widths}, geometry=lines),
+    }
+    out.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it has no CRS is meant
+        for name, frame in layers.items():
+            pyogrio.write_dataframe(frame, out, layer=name, driver="GPKG", append=out.exists())
+    return out

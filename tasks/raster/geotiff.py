@@ -7,6 +7,9 @@ the same bytes.
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +26,8 @@ from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window
 
 BLOCK = 512
+ROOM = 4 << 20
+"""Bytes below which a disk counts as full: a few compressed blocks and what the file system keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,20 @@ def write_geotiff(
         layout: everything but the pixels.
         windows: (window, (band, y, x) uint8) pairs that cover the grid once, in any order.
         scratch: a file beside it for the tiled GeoTIFF on the way.
+
+    Raises:
+        OSError: the disk is full.
     """
     try:
         with tiled_geotiff(scratch, layout) as write:
             for window, pixels in windows:
                 write(window, pixels)
         copy_to_cog(scratch, path, layout)
+    except Exception as error:
+        # GDAL's errors say "write failed" and no number; with so little room left, the reason is the disk.
+        if shutil.disk_usage(path.parent).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 

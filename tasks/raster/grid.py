@@ -92,6 +92,18 @@ def describe_extent(grid: GeoBox) -> str:
     return f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g} ({where})"
 
 
+def bounds_in(grid: GeoBox, crs: Any) -> Bounds:
+    """The bounds of a grid that has a CRS in another one; infinite where they cannot be brought there.
+
+    Args:
+        grid: any grid with a CRS.
+        crs: anything that pyproj takes.
+    """
+    there = pyproj.Transformer.from_crs(grid.crs.wkt, crs, always_xy=True)
+    bounds: Bounds = there.transform_bounds(*grid.extent.boundingbox.bbox)
+    return bounds
+
+
 def ground_resolution(grid: GeoBox) -> float | None:
     """Ground metres a pixel at the grid's centre, the geometric mean of both axes; None where there is no CRS.
 

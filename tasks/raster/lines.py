@@ -46,8 +46,8 @@ def cut_line(line: shapely.Geometry, shape: tuple[int, int], *, length: float, s
     return pieces
 
 
-def widen(line: shapely.LineString, width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of a window whose centre lies within half a width of a line, (y, x) bool."""
-    area = line.buffer(width / 2)
+def widen(geometry: shapely.Geometry, width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels of a window whose centre lies within half a width of a line or polygon, (y, x) bool."""
+    area = geometry.buffer(width / 2)
     burnt: NDArray[np.uint8] = rasterio.features.rasterize([(area, 1)], out_shape=shape, dtype="uint8")
     return burnt > 0

@@ -27,7 +27,7 @@ class BandCount:
     edges: tuple[float, float]
     """Where the histogram begins and ends."""
     histogram: NDArray[np.int64]
-    """(BINS,) counts of equal steps between the edges."""
+    """(BINS,) counts of equal steps between the edges; all in the first where they are one."""
 
 
 def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
@@ -36,11 +36,10 @@ def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     if not values.size:
         return BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), np.zeros(BINS, np.int64))
     low, high = float(values.min()), float(values.max())
-    # The last bin holds its upper edge too; the bins of a constant plane lie around its value.
-    edges = (low, high) if high > low else (low - 0.5, low + 0.5)
-    if plane.dtype == np.uint8:
-        edges = (0.0, 256.0)
-    histogram, _ = np.histogram(values, bins=BINS, range=edges)
+    edges = (0.0, 256.0) if plane.dtype == np.uint8 else (low, high)
+    # numpy's histogram refuses edges that lie closer than BINS floats; here a constant plane falls into the first bin.
+    places = (values - edges[0]) / ((edges[1] - edges[0]) or 1.0) * BINS
+    histogram = np.bincount(places.astype(np.int64).clip(max=BINS - 1), minlength=BINS)
     return BandCount(values.size, float(values.sum()), float(np.square(values).sum()), low, high, edges, histogram)
 
 

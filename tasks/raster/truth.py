@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, crop, describe_extent, same_place
+from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place
 from tasks.raster.scene import open_raster
 from tasks.raster.vectors import Shapes, burn, read_shapes
 
@@ -136,11 +137,7 @@ def _check_overlap(path: str, own: GeoBox, grid: GeoBox) -> None:
             f"{path} spans {describe_extent(own)} and the scene {describe_extent(grid)}: without a CRS on both they "
             "must be of the same size and place."
         )
-    try:
-        meets = own.extent.to_crs(grid.crs).intersects(grid.extent)
-    except Exception as error:  # pyproj and shapely each have their own for a CRS that cannot be reached
-        raise UnusableInput(f"{path} cannot be brought into the scene's CRS ({error}).") from error
-    if not meets:
+    if not shapely.box(*bounds_in(own, grid.crs.wkt)).intersects(shapely.box(*bounds_in(grid, grid.crs.wkt))):
         raise UnusableInput(
             f"{path} does not overlap the scene: it spans {describe_extent(own)}, the scene {describe_extent(grid)}."
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyproj
 import shapely
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput
 from tasks.raster.classes import ClassMap
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, ground_resolution, whole
+from tasks.raster.grid import Window, bounds_in, ground_resolution, whole
 from tasks.raster.ogr import geopandas as gpd
 from tasks.raster.ogr import pyogrio
 
@@ -68,9 +69,7 @@ def read_shapes(path: str, grid: GeoBox, classes: ClassMap, *, vector_class: str
     rows, cols = whole(grid)
     there = shapely.intersects(geometry, shapely.box(0, 0, cols.stop, rows.stop))
     if not there.any():
-        raise UnusableInput(
-            f"None of the {len(geometry)} shapes of {path} lies on the scene; check that both are of the same place."
-        )
+        raise UnusableInput(f"None of the shapes of {path} lies on the scene; check that both are of the same place.")
     return Shapes(geometry[there], label[there], width[there])
 
 
@@ -116,10 +115,14 @@ def _read_layer(path: str, layer: str | None) -> tuple[str, Any]:
 def _on_grid(
     frame: Any, path: str, layer: str, grid: GeoBox, classes: ClassMap, *, vector_class: str | None, road_width: float
 ) -> tuple[NDArray[np.object_], NDArray[np.uint8], NDArray[np.float64]]:
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty & frame.geom_type.isin([*LINES, *POLYGONS])]
+    frame = frame[frame.geom_type.isin([*LINES, *POLYGONS]) & ~frame.geometry.is_empty]
     if grid.crs is not None:
         if frame.crs is None:
             raise UnusableInput(f"{path} has no CRS and the scene has one; set it (ogr2ogr -a_srs) and try again.")
+        left, bottom, right, top = bounds_in(grid, frame.crs)
+        if left < right:  # else the scene lies across the antimeridian
+            # A projection folds the far side of the world onto the scene: what is not near it is left out before.
+            frame = frame[shapely.intersects(frame.geometry.to_numpy(), shapely.box(left, bottom, right, top))]
         frame = frame.to_crs(pyproj.CRS(grid.crs.wkt))
     names = _class_names(frame, path, layer, vector_class)
     label = np.array([classes.id(n) for n in names], np.uint8)
@@ -129,7 +132,8 @@ def _on_grid(
         object,
     )
     geometry = shapely.make_valid(geometry)
-    given = frame["width"].to_numpy(float) if "width" in frame else np.full(len(frame), np.nan)
+    # OpenStreetMap's widths are text, empty for most.
+    given = pd.to_numeric(frame["width"], errors="coerce").to_numpy(float) if "width" in frame else np.array([np.nan])
     metres = np.where(np.isfinite(given) & (given > 0), given, road_width)
     width = np.where(frame.geom_type.isin(LINES), metres / (ground_resolution(grid) or 1.0), 0.0)
     return geometry, label, width

@@ -230,3 +230,16 @@ def test_labels_made_from_the_truth_are_not_scored_against_it(world, tmp_path):
     assert "--ablation" in said
     report, _ = geoloom("evaluate", ws, "--truth", world.truth, "--what", "labels", "--ablation")
     assert report["scores"]["pixel_accuracy"] == 1.0
+
+
+@pytest.mark.slow
+def test_map_runs_the_prefect_flow_without_a_server(world, tiny_model, tmp_path):
+    home = {"PREFECT_HOME": str(tmp_path / "prefect")}
+    words = ("map", world.scene, "--out", tmp_path / "map", "--model", tiny_model, "--evaluate.truth", world.truth)
+    report, _ = geoloom(*words, **home)
+    assert set(report["outputs"]) == {"workspace", "classes", "probability", "scores", "picture"}
+    assert all(Path(path).exists() for path in report["outputs"].values())
+    _, said = geoloom("map", tmp_path / "nothing.tif", "--out", tmp_path / "other", code=2, **home)
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("geoloom map: There is no file")
+    assert not (tmp_path / "other" / "cube.zarr").exists()

@@ -29,7 +29,23 @@ def workspace(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("labelled") / "ws"
     with open_cluster() as cluster:
         params = IngestParams(
-            scenes=(world.scene,), bounds=(450_080, 5_399_740, 450_340, 5_399_930), classes=("other", "building", "road")
+            scenes=(world.scene,),
+            bounds=(450_080, 5_399_740, 450_340, 5_399_930),
+            classes=("other", "building", "road"),
+        )
+        ingest(params, out, cluster=cluster, progress=Silent())
+    return out
+
+
+@pytest.fixture(scope="module")
+def small(world, tmp_path_factory):
+    """The same in one SAM window: finding every mask of a window takes half a minute."""
+    out = tmp_path_factory.mktemp("small") / "ws"
+    with open_cluster() as cluster:
+        params = IngestParams(
+            scenes=(world.scene,),
+            bounds=(450_080, 5_399_740, 450_240, 5_399_900),
+            classes=("other", "building", "road"),
         )
         ingest(params, out, cluster=cluster, progress=Silent())
     return out
@@ -66,7 +82,8 @@ def test_vectors_as_prompts(weights, workspace, world):
 
 
 @pytest.mark.slow
-def test_a_few_labelled_windows(weights, workspace, world):
+def test_a_few_labelled_windows(weights, small, world):
+    workspace = small
     params = LabelParams(
         method="few-shot", examples=world.truth, truth_classes=("other", "building", "road", "other", "other", "other"),
         example_windows=((0, 0, 300),), from_truth=True,

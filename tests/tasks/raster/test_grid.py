@@ -20,7 +20,9 @@ ROTATED = Affine.translation(500_000, 4_000_000) @ Affine.rotation(30) @ Affine.
 UTM = "EPSG:32636"
 
 
-@pytest.mark.parametrize("crs", [None, UTM, "EPSG:4326", "+proj=tmerc +lat_0=12.3 +lon_0=45.6 +datum=WGS84 +units=us-ft"])
+@pytest.mark.parametrize(
+    "crs", [None, UTM, "EPSG:4326", "+proj=tmerc +lat_0=12.3 +lon_0=45.6 +datum=WGS84 +units=us-ft"]
+)
 @pytest.mark.parametrize("transform", [NORTH_UP, SOUTH_UP, ROTATED, Affine(1 / 3, 1e-7, 0.1, -1e-9, -1 / 7, 2**0.5)])
 def test_json_brings_back_the_same_grid(crs, transform):
     grid = GeoBox((300, 500), transform, crs)
@@ -78,7 +80,6 @@ def test_windows_cover_every_pixel_once(rows, cols, size):
     assert len({(r.start, c.start) for r, c in parts}) == len(parts)
     assert all(0 <= r.start < r.stop <= rows and r.stop - r.start <= size for r, _ in parts)
     assert all(0 <= c.start < c.stop <= cols and c.stop - c.start <= size for _, c in parts)
-
 
 
 def test_degrees_are_measured_on_the_ellipsoid():

@@ -1,0 +1,194 @@
+"""Vectors land on the pixels that they cover."""
+
+import warnings
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from infra.errors import UnusableInput
+from tasks.raster.classes import DEFAULT_CLASSES
+from tasks.raster.gdal import rasterio
+from tasks.raster.grid import ground_resolution, whole
+from tasks.raster.vectors import burn, read_shapes
+
+UTM = "EPSG:32636"
+GRID = GeoBox((200, 300), Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), UTM)
+PIXELS = GeoBox((200, 300), Affine.identity(), None)
+
+
+def place(pixels, grid=GRID):
+    """Geometry in pixel coordinates to the grid's."""
+    a = grid.affine
+    return shapely.transform(pixels, lambda xy: np.column_stack(a @ (xy[:, 0], xy[:, 1])))
+
+
+def write(path, shapes, *, crs=UTM, layer=None, grid=GRID, **columns):
+    frame = gpd.GeoDataFrame(columns, geometry=[place(s, grid) for s in shapes], crs=crs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        frame.to_file(path, layer=layer)
+    return str(path)
+
+
+def read(path, grid=GRID, *, vector_class=None, road_width=6.0):
+    return read_shapes(path, grid, DEFAULT_CLASSES, vector_class=vector_class, road_width=road_width)
+
+
+SHAPES = [
+    shapely.box(20.3, 30.2, 60.8, 90.4),
+    shapely.Point(200, 100).buffer(37.7),
+    shapely.Polygon(shapely.box(100, 20, 160, 80).exterior, [shapely.box(120, 40, 140, 60).exterior]),
+    shapely.MultiPolygon([shapely.box(250, 5, 260, 15), shapely.box(280, 190, 350, 250)]),
+]
+
+
+def oracle(pairs, shape=(200, 300), background=0):
+    return rasterio.features.rasterize(pairs, out_shape=shape, fill=background, dtype="uint8")
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])
+def test_polygons_are_burnt_by_pixel_centre(tmp_path, suffix):
+    names = ["building", "water", "Vegetation ", "building"]
+    crs = UTM
+    path = write(tmp_path / f"a.{suffix}", SHAPES, crs=crs, **{"class": names})
+    shapes = read(path)
+    ids = sorted(shapes.label.tolist())
+    assert ids == [1, 1, 4, 5]
+    expected = oracle(zip(SHAPES, [1, 5, 4, 1], strict=True))
+    found = burn(shapes, whole(GRID), background=0)
+    # GeoJSON keeps 15 digits and goes through no other CRS here: at most an edge pixel may turn.
+    assert (found != expected).mean() < 1e-4
+    # Any window is a cut of the whole.
+    for rows, cols in ((slice(0, 50), slice(0, 50)), (slice(60, 130), slice(190, 300)), (slice(199, 200), slice(0, 1))):
+        np.testing.assert_array_equal(burn(shapes, (rows, cols), background=0), found[rows, cols])
+    assert (burn(shapes, whole(GRID), background=9)[expected == 0] == 9).all()
+
+
+def test_vectors_in_another_crs_are_brought_to_the_grid(tmp_path):
+    path = tmp_path / "a.geojson"
+    frame = gpd.GeoDataFrame({"class": ["water"]}, geometry=[place(SHAPES[1])], crs=UTM)
+    frame.to_crs("EPSG:4326").to_file(path)
+    found = burn(read(str(path)), whole(GRID), background=0)
+    assert (found != oracle([(SHAPES[1], 5)])).mean() < 1e-3
+
+
+def test_lines_are_as_wide_as_they_say_in_ground_metres(tmp_path):
+    lines = [shapely.LineString([(10, 50), (290, 50)]), shapely.LineString([(150, 5), (150, 195)])]
+    lines.append(shapely.LineString([(20, 120), (100, 180)]))
+    path = write(tmp_path / "roads.gpkg", lines, layer="roads", width=[4.0, np.nan, 0.0])
+    shapes = read(path, road_width=10.0)
+    metres = ground_resolution(GRID)
+    expected_width = np.array([4.0, 10.0, 10.0]) / metres
+    np.testing.assert_allclose(shapes.width, expected_width)
+    assert shapes.label.tolist() == [2, 2, 2]
+    areas = [line.buffer(w / 2, cap_style="flat") for line, w in zip(lines, expected_width, strict=True)]
+    found = burn(shapes, whole(GRID), background=0)
+    assert (found != oracle([(a, 2) for a in areas])).mean() < 1e-4
+    assert found[:100, 200].tolist().count(2) == 8
+
+
+def test_widths_may_be_text(tmp_path):
+    lines = [shapely.LineString([(10, y), (290, y)]) for y in (20, 60, 100, 140)]
+    path = write(tmp_path / "roads.gpkg", lines, layer="roads", width=["4", "", "wide", None])
+    np.testing.assert_allclose(read(path, road_width=9.0).width, np.array([4, 9, 9, 9]) / ground_resolution(GRID))
+
+
+def test_polygons_lie_over_lines_whatever_their_order(tmp_path):
+    shapes = [shapely.box(50, 50, 100, 100), shapely.LineString([(0, 75), (300, 75)])]
+    for order in (slice(None), slice(None, None, -1)):
+        names = ["building", "road"][order]
+        path = write(tmp_path / f"{names[0]}.gpkg", shapes[order], **{"class": names})
+        found = burn(read(path), whole(GRID), background=0)
+        assert (found[50:100, 50:100] == 1).all()
+        assert found[75, 20] == 2
+
+
+def test_the_class_comes_from_the_column_then_the_layer_then_the_option(tmp_path):
+    path = tmp_path / "a.gpkg"
+    write(path, [SHAPES[0]], layer="buildings")
+    write(path, [shapely.LineString([(0, 150), (100, 150)])], layer="Roads")
+    write(path, SHAPES[1:3], layer="things", **{"class": ["water", None]})
+    with pytest.raises(UnusableInput, match="layer 'things' of .* does not say what it shows"):
+        read(str(path))
+    assert sorted(read(str(path), vector_class="land").label.tolist()) == [1, 2, 3, 5]
+
+
+def test_without_crs_coordinates_are_pixels(tmp_path):
+    path = write(tmp_path / "a.geojson", SHAPES[:1], crs=None, grid=PIXELS)
+    found = burn(read(path, PIXELS, vector_class="building"), whole(PIXELS), background=0)
+    np.testing.assert_array_equal(found, oracle([(SHAPES[0], 1)]))
+    line = write(tmp_path / "l.geojson", [shapely.LineString([(0, 50), (300, 50)])], crs=None, grid=PIXELS)
+    assert read(line, PIXELS, vector_class="road", road_width=6).width.tolist() == [6.0]
+
+
+def test_a_bow_tie_is_repaired(tmp_path):
+    bow = shapely.Polygon([(20, 20), (80, 80), (80, 20), (20, 80)])
+    found = burn(read(write(tmp_path / "a.gpkg", [bow], **{"class": ["water"]})), whole(GRID), background=0)
+    assert (found != oracle([(shapely.make_valid(bow), 5)])).mean() < 1e-3
+    assert found.any()
+
+
+def test_points_and_empty_shapes_are_left_out(tmp_path):
+    shapes = [SHAPES[0], shapely.Point(5, 5), shapely.Polygon()]
+    path = tmp_path / "a.gpkg"
+    gpd.GeoDataFrame({"class": ["water"] * 3}, geometry=[place(s) for s in shapes], crs=UTM).to_file(path)
+    assert len(read(str(path))) == 1
+
+
+def test_shapes_far_away_do_no_harm(tmp_path):
+    """UTM has no place for the other side of the world: it becomes infinity."""
+    there = gpd.GeoSeries([place(SHAPES[0])], crs=UTM).to_crs("EPSG:4326")
+    path = tmp_path / "a.geojson"
+    far = shapely.box(-148, -5, -146, 5)
+    gpd.GeoDataFrame({"class": ["water"] * 2}, geometry=[far, there[0]], crs="EPSG:4326").to_file(path)
+    shapes = read(str(path))
+    assert len(shapes) == 1
+    assert (burn(shapes, whole(GRID), background=0) != oracle([(SHAPES[0], 5)])).mean() < 1e-3
+
+
+def test_real_building_footprints_lie_on_their_scene(data):
+    """The share of a SpaceNet scene that is building, from its truth by plain rasterio."""
+    scene, truth = (data / "spacenet" / n for n in ("sample_geotiff.tif", "geotiff_labels.geojson"))
+    if not (scene.is_file() and truth.is_file()):
+        pytest.skip(f"{truth} is not there")
+    with rasterio.open(scene) as source:
+        grid = GeoBox(source.shape, source.transform, source.crs.to_wkt())
+        frame = gpd.read_file(truth)
+        frame = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
+        expected = rasterio.features.rasterize(
+            frame.geometry.force_2d(), out_shape=source.shape, transform=source.transform, dtype="uint8"
+        )
+    found = burn(read(str(truth), grid, vector_class="building"), whole(grid), background=0)
+    assert expected.mean() > 0.03
+    assert (found != expected).mean() < 1e-4
+
+
+def refused(path, words, **options):
+    with pytest.raises(UnusableInput, match=words) as caught:
+        read(str(path), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_used_is_refused(tmp_path):
+    refused(tmp_path / "no.gpkg", "There is no file")
+    (tmp_path / "bad.gpkg").write_text("no vectors")
+    refused(tmp_path / "bad.gpkg", "is not a vector file that GDAL can open")
+    refused(write(tmp_path / "a.gpkg", SHAPES[:1]), "does not say what it shows .*--vector-class")
+    refused(write(tmp_path / "b.gpkg", SHAPES[:1], **{"class": ["lake"]}), "There is no class 'lake'")
+    refused(write(tmp_path / "c.shp", SHAPES[:1], crs=None), "has no CRS and the scene has one", vector_class="land")
+    beside = [shapely.box(400, 400, 500, 500)]
+    refused(write(tmp_path / "d.gpkg", beside, **{"class": ["land"]}), "None of the shapes of .* lies on the scene")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    refused(tmp_path / "table.csv", "has no layer with shapes")
+    refused(write(tmp_path / "points.gpkg", [shapely.Point(5, 5)]), "None of the shapes", vector_class="land")
+
+
+def test_the_oracle_s_grid_is_in_metres():
+    """What the width test rests on: half a metre a pixel."""
+    assert pyproj.CRS(UTM).axis_info[0].unit_name == "metre"
+    assert ground_resolution(GRID) == pytest.approx(0.5, rel=1e-3)
