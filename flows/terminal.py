@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -39,9 +40,7 @@ class Outcome:
 
 
 @contextmanager
-def command(  # noqa: C901 - one handler a kind of ending
-    name: str, *, as_json: bool, quiet: bool, debug: bool
-) -> Iterator[tuple[Outcome, Progress]]:
+def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[tuple[Outcome, Progress]]:
     """Run a command's body, report how it ended and exit with its code; a success returns."""
     outcome, started = Outcome(), time.monotonic()
     signal.signal(signal.SIGTERM, _terminate)
@@ -109,9 +108,12 @@ def explain(error: ValidationError) -> str:
 
 
 def _peak_rss_mb() -> float:
-    """Peak memory of this process; Linux counts in KB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    """Peak memory of this process; macOS counts in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the parent's peak too, inherited at fork
+        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 @contextmanager

@@ -113,8 +113,12 @@ class VectorLabeler:
             outline = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
             slack = float(np.clip(SLACK * np.sqrt(outline.area), *SLACK_PIXELS))
             # A box says little of a shape that is bent, pierced or larger than the window: its outline holds the mask.
-            near = widen(outline, 2 * slack, (shape[0], shape[1]))
-            _paint(into, mask & near, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+            near, own = (widen(outline, 2 * reach, (shape[0], shape[1])) for reach in (slack, 0))
+            # Outside its outline it takes only what no road has.
+            free = own | (into.label == 0)
+            _paint(
+                into, mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score)
+            )
 
     def _paint_lines(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from infra.errors import GeoloomError
 from tasks.raster.classes import ClassMap
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window
@@ -79,7 +80,7 @@ def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDAr
             interleave="band",
             **_georeference(layout.grid),
         )
-    with target:
+    with _noticing_a_full_disk(path), target:
         target.descriptions = layout.bands
         target.update_tags(**layout.tags)
         if layout.bands[:3] == ("red", "green", "blue"):
@@ -116,19 +117,18 @@ def write_geotiff(
             for window, pixels in windows:
                 write(window, pixels)
         copy_to_cog(scratch, path, layout)
-    except Exception as error:
-        # GDAL's errors say "write failed" and no number; with so little room left, the reason is the disk.
-        if shutil.disk_usage(path.parent).free < ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def copy_to_cog(source: Path, path: Path, layout: Layout) -> None:
-    """Copy a tiled GeoTIFF to a cloud-optimized one."""
+    """Copy a tiled GeoTIFF to a cloud-optimized one.
+
+    Raises:
+        OSError: the disk is full.
+    """
     # GDAL's STATISTICS=YES is not asked for: it goes through the VRT driver, which is off (tasks/raster/gdal.py).
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _noticing_a_full_disk(path):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         rasterio.shutil.copy(
             source,
@@ -140,6 +140,17 @@ def copy_to_cog(source: Path, path: Path, layout: Layout) -> None:
             predictor="YES" if layout.predictor else "NO",
             overview_resampling=layout.overviews,
         )
+
+
+@contextmanager
+def _noticing_a_full_disk(path: Path) -> Iterator[None]:
+    """Give GDAL's errors the number that they lack: "write failed" with next to no room left means the disk."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, GeoloomError) and shutil.disk_usage(path.parent).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def _georeference(grid: GeoBox) -> dict[str, Any]:

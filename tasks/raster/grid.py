@@ -99,6 +99,7 @@ def bounds_in(grid: GeoBox, crs: Any) -> Bounds:
         grid: any grid with a CRS.
         crs: anything that pyproj takes.
     """
+    assert grid.crs is not None
     there = pyproj.Transformer.from_crs(grid.crs.wkt, crs, always_xy=True)
     bounds: Bounds = there.transform_bounds(*grid.extent.boundingbox.bbox)
     return bounds

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 
-import dask
 import pytest
 from dask import delayed
 
@@ -15,7 +14,7 @@ from infra.errors import UnusableInput
 
 @pytest.fixture(params=["lanes", "processes"])
 def cluster(request):
-    with dask.config.set({"distributed.comm.timeouts.connect": "60s"}), open_cluster(request.param, workers=2) as found:
+    with open_cluster(request.param, workers=2) as found:
         assert found.workers == 2
         yield found
 
@@ -111,18 +110,18 @@ def test_by_default_there_is_a_worker_a_core():
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "tcp://0.0.0.0:8786", "tcp://[::]:1"])
+@pytest.mark.parametrize(
+    "address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786", "tcp://0.0.0.0:8786", "tcp://[::]:1"]
+)
 def test_a_plain_address_of_another_machine_is_refused(address):
-    with pytest.raises(UnusableInput, match=r"anyone who reaches a plain tcp:// scheduler can run code on it"):
-        with open_cluster(address):  # noqa: SIM117
-            pytest.fail("it opened")
+    with pytest.raises(UnusableInput, match="anyone who reaches a plain tcp:// scheduler"), open_cluster(address):
+        pytest.fail("it opened")
 
 
 @pytest.mark.parametrize("kind", ["", "threads", "http://localhost:8786"])
 def test_another_kind_is_refused(kind):
-    with pytest.raises(UnusableInput, match="expected lanes, processes, or the address of a Dask scheduler"):
-        with open_cluster(kind):  # noqa: SIM117
-            pytest.fail("it opened")
+    with pytest.raises(UnusableInput, match="expected lanes, processes, or the address"), open_cluster(kind):
+        pytest.fail("it opened")
 
 
 def test_no_scheduler_at_the_address_is_told(monkeypatch):
@@ -133,16 +132,20 @@ def test_no_scheduler_at_the_address_is_told(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(UnusableInput, match=f"No Dask scheduler answers at tcp://127.0.0.1:{port}"):
-        with open_cluster(f"tcp://127.0.0.1:{port}"):  # noqa: SIM117
-            pytest.fail("it opened")
+    with (
+        pytest.raises(UnusableInput, match=f"No Dask scheduler answers at tcp://127.0.0.1:{port}"),
+        open_cluster(f"tcp://127.0.0.1:{port}"),
+    ):
+        pytest.fail("it opened")
 
 
 def test_a_running_scheduler_is_used():
     from distributed import LocalCluster
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp") as local,
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
+        ) as local,
         open_cluster(local.scheduler_address) as cluster,
     ):
         assert cluster.workers == 2

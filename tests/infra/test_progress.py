@@ -34,8 +34,6 @@ def test_a_task_is_finished_whatever_happens():
         (errors.GeoloomError, Exception, 1),
         (errors.UnusableInput, ValueError, 2),
         (errors.UnwritableOutput, OSError, 2),
-        (errors.PartialResult, RuntimeError, 3),
-        (errors.WorkspaceBusy, RuntimeError, 4),
     ],
 )
 def test_each_error_has_its_exit_code_and_a_standard_parent(kind, parent, code):

@@ -18,6 +18,16 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
+def half_a_folder(folder):
+    (folder / "c").mkdir(parents=True)
+    raise KeyboardInterrupt
+
+
+def half_a_file(path):
+    path.write_text("half")
+    raise RuntimeError("half way")
+
+
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     path = tmp_path / "deep" / "er" / "a.tif"
     with replacing(path) as temporary:
@@ -35,8 +45,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     write_json(path, {"a": 1})
     before = path.read_bytes()
     with pytest.raises(RuntimeError, match="half way"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("half way")
+        half_a_file(temporary)
     assert path.read_bytes() == before
     assert names(tmp_path) == ["a.json"]
 
@@ -49,8 +58,7 @@ def test_a_folder_replaces_a_folder_whole_and_a_failure_leaves_the_old_one(tmp_p
             (temporary / "c" / text).write_text(text)
     assert names(path / "c") == ["two"]
     with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        (temporary / "c").mkdir(parents=True)
-        raise KeyboardInterrupt
+        half_a_folder(temporary)
     # A step that made nothing is a fault, and costs nothing.
     with pytest.raises(FileNotFoundError), replacing(path):
         pass
@@ -71,7 +79,12 @@ def test_what_a_killed_run_left_under_the_same_number_is_not_taken_over(tmp_path
 def test_the_bytes_are_flushed_before_they_get_their_name(tmp_path, monkeypatch):
     order = []
     real_fsync, real_rename = os.fsync, Path.rename
-    monkeypatch.setattr(os, "fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), real_fsync(fd))[1])
+
+    def fsync(descriptor):
+        order.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", lambda self, to: (order.append("rename"), real_rename(self, to))[1])
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("no /proc to name open files")
@@ -189,8 +202,8 @@ def copy_raster(path):
 @pytest.mark.parametrize("write", [write_bytes, write_zarr, write_raster, copy_raster])
 def test_a_full_disk_is_told_and_leaves_nothing(full, write):
     (full / "a").write_text("old")
-    with pytest.raises(UnwritableOutput, match=r"The disk is full while writing .*small/a \(\d+ MB are free\)"):
-        with replacing(full / "a") as temporary:  # noqa: SIM117
-            write(temporary)
+    words = r"The disk is full while writing .*small/a \(\d+ MB are free\)"
+    with pytest.raises(UnwritableOutput, match=words), replacing(full / "a") as temporary:
+        write(temporary)
     assert names(full) == ["a"]
     assert (full / "a").read_text() == "old"

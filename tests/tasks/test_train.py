@@ -90,8 +90,8 @@ def test_what_is_not_labelled_is_refused(world, tmp_path):
         train(TrainParams(**RECIPE), [tmp_path / "ws"], tmp_path / "model", device="cpu", progress=Silent())
     with pytest.raises(UnusableInput, match="not a workspace"):
         train(TrainParams(**RECIPE), [tmp_path / "nothing"], tmp_path / "model", device="cpu", progress=Silent())
+    label(LabelParams(method="truth", truth=world.truth), tmp_path / "ws", device="cpu", progress=Silent())
     with pytest.raises(UnusableInput, match="not known"):
-        label(LabelParams(method="truth", truth=world.truth), tmp_path / "ws", device="cpu", progress=Silent())
         train(
             TrainParams(**RECIPE | {"architecture": "castle"}), [tmp_path / "ws"], tmp_path / "model",
             device="cpu", progress=Silent(),

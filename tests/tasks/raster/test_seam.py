@@ -68,7 +68,7 @@ def one_pass(image, valid):
     return q
 
 
-def scene(shape, seed, holes=True):
+def scene(shape, seed, *, holes=True):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
     valid = np.ones(shape, bool)

@@ -113,7 +113,7 @@ def test_the_class_comes_from_the_column_then_the_layer_then_the_option(tmp_path
     write(path, [SHAPES[0]], layer="buildings")
     write(path, [shapely.LineString([(0, 150), (100, 150)])], layer="Roads")
     write(path, SHAPES[1:3], layer="things", **{"class": ["water", None]})
-    with pytest.raises(UnusableInput, match="layer 'things' of .* does not say what it shows"):
+    with pytest.raises(UnusableInput, match=r"layer 'things' of .* does not say what it shows"):
         read(str(path))
     assert sorted(read(str(path), vector_class="land").label.tolist()) == [1, 2, 3, 5]
 
