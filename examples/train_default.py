@@ -13,7 +13,7 @@ from pathlib import Path
 from flows import steps
 from flows.terminal import PlainLines
 from infra.settings import settings
-from tasks.params import IngestParams, LabelParams, RunParams, TrainParams
+from tasks.params import ClusterParams, DeviceParams, IngestParams, LabelParams, TrainParams
 from tasks.raster.dubai import write_scene
 
 TILES = (1, 2, 3, 4, 5, 6)
@@ -26,16 +26,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=57)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
-    progress, run = PlainLines(), RunParams()
+    progress = PlainLines()
     workspaces = []
     for tile in TILES:
         scene, truth = write_scene(settings().data_dir / "dubai", tile, options.out / "scenes")
         workspace = options.out / f"tile{tile}"
-        steps.ingest(IngestParams(scenes=(str(scene),)), workspace, run=run, progress=progress)
-        steps.label(LabelParams(method="truth", truth=str(truth)), workspace, run=run, progress=progress)
+        steps.ingest(IngestParams(scenes=(str(scene),)), workspace, run=ClusterParams(), progress=progress)
+        steps.label(LabelParams(method="truth", truth=str(truth)), workspace, run=DeviceParams(), progress=progress)
         workspaces.append(workspace)
     recipe = TrainParams(steps=3000, minutes=options.minutes, weights="float16", threads=options.threads, tile=512)
-    print(steps.train(recipe, workspaces, options.out / "model", run=run, progress=progress))
+    print(steps.train(recipe, workspaces, options.out / "model", run=DeviceParams(), progress=progress))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from flows import steps
 from flows.terminal import Outcome, command, explain
 from tasks.params import (
+    ClusterParams,
+    DeviceParams,
     EvaluateParams,
     IngestParams,
     LabelParams,
@@ -54,6 +56,8 @@ class Show:
 
 
 Run = Annotated[RunParams, Flat]
+On = Annotated[DeviceParams, Flat]
+Across = Annotated[ClusterParams, Flat]
 Out = Annotated[Path, Parameter(name="--out", help="The workspace's folder.")]
 ModelFolder = Annotated[Path, Parameter(help="The model's folder.")]
 SceneFile = Annotated[Path, Parameter(help="The scene, NAME.tif.")]
@@ -89,7 +93,9 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
 
 
 @app.command
-def ingest(params: Annotated[IngestParams, Flat], *, out: Out, run: Run = RunParams(), show: Show = Show()) -> None:
+def ingest(
+    params: Annotated[IngestParams, Flat], *, out: Out, run: Across = ClusterParams(), show: Show = Show()
+) -> None:
     """Bring scenes into a workspace's cube."""
     with show.speak("ingest") as (outcome, progress):
         done = steps.ingest(params, out, run=run, progress=progress)
@@ -101,7 +107,7 @@ def ingest(params: Annotated[IngestParams, Flat], *, out: Out, run: Run = RunPar
 
 
 @app.command
-def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelParams(), *, run: Run = RunParams(),
+def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelParams(), *, run: On = DeviceParams(),
           show: Show = Show()) -> None:  # fmt: skip
     """Label a workspace's cube."""
     with show.speak("label") as (outcome, progress):
@@ -114,7 +120,7 @@ def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelPara
 
 @app.command
 def train(workspaces: list[Path], /, *, out: ModelFolder, params: Annotated[TrainParams, Flat] = TrainParams(),
-          run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
+          run: On = DeviceParams(), show: Show = Show()) -> None:  # fmt: skip
     """Train a network on the labels of workspaces."""
     with show.speak("train") as (outcome, progress):
         done = steps.train(params, workspaces, out, run=run, progress=progress)

@@ -6,11 +6,11 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out
-from tasks.params import IngestParams, RunParams
+from tasks.params import ClusterParams, IngestParams
 
 
 @flow(name="ingest-scenes")
-def ingest_scenes(out: str, params: IngestParams, run: RunParams = RunParams()) -> str:
+def ingest_scenes(out: str, params: IngestParams, run: ClusterParams = ClusterParams()) -> str:
     """Bring scenes into a workspace's cube.
 
     Args:

@@ -10,7 +10,7 @@ from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out, show_map, show_scores
 from flows.gpu_pool import run_on_gpu_pool
 from infra.errors import UnusableInput
-from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+from tasks.params import DeviceParams, EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
 
 
 @flow(name="map-scenes")
@@ -36,6 +36,8 @@ def map_scenes(
     """
     if train is not None and label is None:
         raise UnusableInput("Training was asked for without labels; say how to label too (--label.method ...).")
+    # A worker of another pool stands in another folder.
+    out = str(Path(out).absolute())
     chosen = [True, label is not None, train is not None, True, True, evaluate is not None]
     progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
@@ -45,7 +47,7 @@ def map_scenes(
     if train is not None:
         model = str(Path(out) / "model")
         share = next(shares)
-        given = {"workspaces": [out], "out": model, "params": train, "run": run}
+        given = {"workspaces": [out], "out": model, "params": train, "run": DeviceParams(device=run.device)}
         if not run_on_gpu_pool("train-model", given):
             tasks.train(train, [out], model, run, share)
         products["model"] = model

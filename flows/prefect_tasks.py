@@ -9,26 +9,36 @@ from prefect import task
 
 from flows import steps
 from flows.artifacts import PrefectProgress, Share
-from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+from tasks.params import (
+    ClusterParams,
+    DemoScenes,
+    DeviceParams,
+    EvaluateParams,
+    IngestParams,
+    LabelParams,
+    PredictParams,
+    RunParams,
+    TrainParams,
+)
 
 # No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
 _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": False}
 
 
 @task(name="ingest", **_STEP)
-def ingest(params: IngestParams, out: str, run: RunParams, share: Share) -> str:
+def ingest(params: IngestParams, out: str, run: ClusterParams, share: Share) -> str:
     """Scenes into a cube; returns the workspace."""
     return steps.ingest(params, Path(out), run=run, progress=PrefectProgress(share)).workspace
 
 
 @task(name="label", **_STEP)
-def label(params: LabelParams, out: str, run: RunParams, share: Share) -> str:
+def label(params: LabelParams, out: str, run: DeviceParams, share: Share) -> str:
     """Labels for a cube; returns their place."""
     return steps.label(params, Path(out), run=run, progress=PrefectProgress(share)).labels
 
 
 @task(name="train", **_STEP)
-def train(params: TrainParams, workspaces: list[str], out: str, run: RunParams, share: Share) -> str:
+def train(params: TrainParams, workspaces: list[str], out: str, run: DeviceParams, share: Share) -> str:
     """A network from labels; returns the model's folder."""
     places = [Path(w) for w in workspaces]
     return steps.train(params, places, Path(out), run=run, progress=PrefectProgress(share)).model

@@ -8,7 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.params import EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams, WorldParams
+from tasks.params import (
+    ClusterParams,
+    DeviceParams,
+    EvaluateParams,
+    IngestParams,
+    LabelParams,
+    PredictParams,
+    RunParams,
+    TrainParams,
+    WorldParams,
+)
 
 if TYPE_CHECKING:
     from infra.progress import Progress
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.train import Trained
 
 
-def ingest(params: IngestParams, out: Path, *, run: RunParams, progress: Progress) -> Ingested:
+def ingest(params: IngestParams, out: Path, *, run: ClusterParams, progress: Progress) -> Ingested:
     """Scenes into a cube."""
     from infra.cluster import open_cluster
     from tasks.ingest import ingest as step
@@ -30,14 +40,14 @@ def ingest(params: IngestParams, out: Path, *, run: RunParams, progress: Progres
         return step(params, out, cluster=cluster, progress=progress)
 
 
-def label(params: LabelParams, out: Path, *, run: RunParams, progress: Progress) -> LabelledScene:
+def label(params: LabelParams, out: Path, *, run: DeviceParams, progress: Progress) -> LabelledScene:
     """Labels for a cube."""
     from tasks.label import label as step
 
     return step(params, out, device=run.device, progress=progress)
 
 
-def train(params: TrainParams, workspaces: list[Path], out: Path, *, run: RunParams, progress: Progress) -> Trained:
+def train(params: TrainParams, workspaces: list[Path], out: Path, *, run: DeviceParams, progress: Progress) -> Trained:
     """A network from labels."""
     from tasks.train import train as step
 

@@ -35,6 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with explaining(path):
             yield temporary
+            if path.is_dir() and temporary.is_file():
+                raise UnwritableOutput(f"{path} is a folder and a file is to be written; name a file in it.")
             _flush(temporary)
             _move(temporary, path)
             _sync(path.parent)  # the names, too
@@ -56,7 +58,18 @@ def explaining(path: Path) -> Iterator[None]:
                 f"The disk is full while writing {path} ({free / 1e6:.0f} MB are free); "
                 "make room or choose another folder, and run again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if error.errno in (
+            errno.ENOENT,
+            errno.ENAMETOOLONG,
+            errno.ELOOP,
+            errno.EINVAL,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.EISDIR,
+        ):
             reason = os.strerror(error.errno).lower()
             raise UnwritableOutput(
                 f"{path} cannot be written ({reason}); choose a folder that you may write to."

@@ -43,10 +43,13 @@ def choose_seams(predictor: Predictor, cube: Cube, window: Window, *, bands: tup
     tried: list[Seams] = []
     for part in (32, 16, 8, 5, 4):  # margin as a part of the tile; the ramp is half of it
         margin, ramp = tile // part, tile // part // 2
+        if tile - 2 * margin - ramp < predictor.card.stride:
+            break  # such a tile would keep nothing
         found = Seams(margin, ramp, measure(predictor, cube, window, bands=bands, tile=tile, margin=margin, ramp=ramp))
         tried.append(found)
         if found.disagreement <= ACCEPTED:
             return found
+    assert tried
     return min(tried, key=lambda s: s.disagreement)
 
 

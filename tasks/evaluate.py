@@ -34,7 +34,7 @@ class Evaluated:
     scores: Scores
     classes: tuple[str, ...]
     ablation: bool
-    """True where the labels scored were made from this truth: no evidence of quality."""
+    """True where what is scored has seen this truth: labels made from it, or a model trained on this scene."""
 
 
 def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evaluated:
@@ -48,7 +48,9 @@ def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evalua
     """
     workspace = open_workspace(out)
     classes, read, leaks = _scored(workspace, params)
-    if leaks and not params.ablation:
+    if leaks and params.what == "map":
+        progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
+    elif leaks and not params.ablation:
         raise UnusableInput(
             f"The labels were made from {params.truth}, so scoring them against it says nothing; "
             "give --ablation to do so on purpose."
@@ -99,8 +101,12 @@ def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Rea
     if params.what == "labels":
         group = open_group(workspace.labels_path, made_by="label")
         about: dict[str, Any] = dict(group.attrs)
+        if about["cube"] != workspace.cube().fingerprint:
+            raise UnusableInput(
+                f"The labels in {workspace.root} are of other pixels than its cube's; run 'geoloom label' again."
+            )
         leaks = bool(about["from_truth"]) or file_fingerprint(params.truth) in about["sources"]
-        return workspace.classes, lambda window: np.asarray(group["label"][window]), leaks
+        return class_map(about["classes"]), lambda window: np.asarray(group["label"][window]), leaks
     path = workspace.products / "classes.tif"
     if not path.is_file():
         raise UnusableInput(
@@ -120,4 +126,4 @@ def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Rea
             place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
             return source.read(1, window=place)  # type: ignore[no-any-return]
 
-    return class_map(names), read, False
+    return class_map(names), read, tags["GEOLOOM_TRAINED_HERE"] == "yes"

@@ -59,6 +59,7 @@ def label(params: LabelParams, out: Path, *, device: str, progress: Progress) ->
             made_by=params.method,
             sources=[file_fingerprint(source)],
             from_truth=params.method == "truth" or params.from_truth,
+            cube=cube.fingerprint,
         )
         with counting(progress, "label", total=len(windows), unit="windows") as bar:
             for window in windows:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import replacing, require_free
 from tasks.params import WorldParams
@@ -42,8 +43,11 @@ def make_world(params: WorldParams, out: Path, *, progress: Progress) -> MadeWor
         progress: told of each block.
 
     Raises:
+        UnusableInput: the file's name does not end in .tif.
         UnwritableOutput: the folder cannot be written.
     """
+    if out.is_dir() or out.suffix.lower() not in {".tif", ".tiff"}:
+        raise UnusableInput(f"The scene was to be written to {out}; name a file that ends in .tif.")
     world = World(params.size, params.seed, params.resolution)
     truth, vectors = (out.with_name(f"{out.stem}_truth{suffix}") for suffix in (".tif", ".gpkg"))
     require_free(out, 2 * params.size**2)

@@ -7,7 +7,6 @@ from typing import Any
 
 from infra.errors import UnusableInput
 from models.card import ModelCard, load_card
-from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.cube import Cube
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "shipped"
@@ -59,11 +58,6 @@ def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:
         f"The model takes the {len(card.bands)} bands {', '.join(card.bands)} and the scene has the "
         f"{len(cube.bands)} bands {', '.join(cube.bands)}; choose with 'geoloom ingest --bands', or another model."
     )
-
-
-def classes_of(card: ModelCard) -> ClassMap:
-    """A model's class map."""
-    return ClassMap(tuple(MapClass(n, (c[0], c[1], c[2])) for n, c in zip(card.classes, card.colours, strict=True)))
 
 
 def describe_model(name: str) -> dict[str, Any]:

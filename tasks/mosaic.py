@@ -46,11 +46,12 @@ def mosaic(out: Path, *, progress: Progress) -> Mosaicked:
         raise UnusableInput(f"The prediction in {out} is of other pixels than its cube's; run 'geoloom predict' again.")
     classes = ClassMap(tuple(MapClass(n, tuple(c)) for n, c in zip(about["classes"], about["colours"], strict=True)))
     tags = {"GEOLOOM_MODEL_SHA256": str(about["model"]), "GEOLOOM_CUBE": str(about["cube"])}
+    tags["GEOLOOM_TRAINED_HERE"] = "yes" if about["trained_here"] else "no"
     attribution = "; ".join(sorted({s.attribution for s in workspace.sources if s.attribution}))
     if attribution:
         tags["TIFFTAG_COPYRIGHT"] = attribution
     rows, columns = workspace.grid.shape
-    require_free(out, rows * columns)
+    require_free(out, 2 * rows * columns * (len(classes) + 1))
 
     total = 2 * len(list(grids.windows((rows, columns), SHARD)))
     counted = _Counted()

@@ -31,14 +31,23 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RunParams(Parameters):
-    """Where a step runs."""
+class DeviceParams(Parameters):
+    """What networks run on."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+
+
+class ClusterParams(Parameters):
+    """Where blocks are worked on."""
 
     cluster: str = Field(
         default="lanes", description="lanes (threads here), processes, or a Dask scheduler's tcp:// or tls:// address."
     )
     workers: int | None = Field(default=None, ge=1, le=4096, description="Lanes or processes; one per core by default.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+
+
+class RunParams(ClusterParams, DeviceParams):
+    """Where a run goes."""
 
 
 class IngestParams(Parameters):

@@ -55,7 +55,10 @@ def predict(params: PredictParams, out: Path, *, cluster: Cluster, device: str, 
     bands = fit_bands(card, cube)
     device = choose_device(device)
     if card.disagreement is not None and params.margin is not None and params.margin < card.margin:
-        progress.note(f"A margin of {params.margin} is under the model's own {card.margin}: tile edges may show.")
+        progress.note(
+            f"A margin of {params.margin} is under the model's own {card.margin}, where tiles change "
+            f"{card.disagreement:.2%} of the pixels: tile edges may show."
+        )
     _warn_of_scale(card.resolution, ground_resolution(cube.grid), progress)
 
     shape = (cube.grid.shape[0], cube.grid.shape[1])
@@ -71,7 +74,18 @@ def predict(params: PredictParams, out: Path, *, cluster: Cluster, device: str, 
     strips = workspace.root / "strips"
     shutil.rmtree(strips, ignore_errors=True)
     make_folder(strips)
-    about = {"model": card.weights_sha256, "cube": cube.fingerprint, "colours": [list(c) for c in card.colours]}
+    learnt = card.lineage.get("fingerprints")
+    seen = isinstance(learnt, list) and any(
+        f in learnt for f in (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
+    )
+    if seen:
+        progress.note("The model was trained on this very scene: its scores here are no evidence of its quality.")
+    about = {
+        "trained_here": seen,
+        "model": card.weights_sha256,
+        "cube": cube.fingerprint,
+        "colours": [list(c) for c in card.colours],
+    }
     try:
         with replacing(workspace.probability_path) as path:
             prob.create_probability(path, cube.grid, classes=tuple(card.classes), shard=tiling.block, attributes=about)
@@ -81,10 +95,6 @@ def predict(params: PredictParams, out: Path, *, cluster: Cluster, device: str, 
                 run = cluster.run(_graph(weaving, network), done=bar.advance)
     finally:
         shutil.rmtree(strips, ignore_errors=True)
-    learnt = card.lineage.get("fingerprints")
-    seen = isinstance(learnt, list) and any(
-        f in learnt for f in (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
-    )
     return Predicted(str(workspace.probability_path), str(model), tiling.count, sum(run), len(run), trained_here=seen)
 
 

@@ -6,41 +6,40 @@ from pathlib import Path
 
 from infra.progress import Progress
 from infra.settings import settings
+from infra.storage import replacing
 from tasks.make_world import make_world
 from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, WorldParams
 from tasks.raster.dubai import write_prompts, write_scene
 
+CLASSES = ("other", "building", "road")
+
 
 def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
-    """Make the demo's scenes as GeoTIFFs.
+    """Make the demo's scenes as GeoTIFFs: `learn.tif` and `target.tif`, each with its truth.
 
     Raises:
         UnwritableOutput: the folder cannot be written.
     """
     dubai = settings().data_dir / "dubai"
-    if dubai.is_dir():
-        progress.note("Scenes: Dubai, a window of tile 4 to learn from, tile 1 to map (Humans in the Loop, CC0).")
-        scene, truth = write_scene(dubai, 4, folder)
-        target, target_truth = write_scene(dubai, 1, folder)
-        prompts = write_prompts(truth, folder / "dubai_4_prompts.gpkg")
-        classes = ("other", "building", "road")
-        return DemoScenes(
-            learn=IngestParams(scenes=(str(scene),), bounds=(1200, 700, 1968, 1468), classes=classes),
-            label=LabelParams(method="vectors", prompts=str(prompts), from_truth=True),
-            target=IngestParams(scenes=(str(target),), classes=classes),
-            truth=EvaluateParams(
-                truth=str(target_truth), truth_classes=("ignore", "building", "road", "other", "other", "other")
-            ),
-        )
-    progress.note("Scenes: two procedural worlds (the sample data is not here), a window of one to learn from.")
-    learn, target_world = (
-        make_world(WorldParams(size=size, seed=seed), folder / f"world_{seed}.tif", progress=progress)
-        for size, seed in ((1600, 7), (2000, 11))
-    )
-    classes = ("other", "building", "road")
+    with replacing(folder) as made:
+        made.mkdir()
+        if dubai.is_dir():
+            progress.note("Scenes: Dubai, a window of tile 4 to learn from, tile 1 to map (Humans in the Loop, CC0).")
+            _, truth = write_scene(dubai, 4, made, name="learn")
+            write_prompts(truth, made / "learn_prompts.gpkg")
+            write_scene(dubai, 1, made, name="target")
+            bounds, prompts, known = (1200, 700, 1968, 1468), "learn_prompts.gpkg", "target_truth.tif"
+        else:
+            progress.note("Scenes: two procedural worlds (the sample data is not here), a window of one to learn from.")
+            make_world(WorldParams(size=1600, seed=7), made / "learn.tif", progress=progress)
+            make_world(WorldParams(size=2000, seed=11), made / "target.tif", progress=progress)
+            # A window with a river: what the network is never shown it calls a building.
+            bounds, prompts, known = (450_100, 5_399_400, 450_500, 5_399_800), "learn_truth.gpkg", "target_truth.gpkg"
     return DemoScenes(
-        learn=IngestParams(scenes=(learn.scene,), bounds=(450_100, 5_399_300, 450_500, 5_399_700), classes=classes),
-        label=LabelParams(method="vectors", prompts=learn.vectors, from_truth=True),
-        target=IngestParams(scenes=(target_world.scene,), classes=classes),
-        truth=EvaluateParams(truth=target_world.vectors),
+        learn=IngestParams(scenes=(str(folder / "learn.tif"),), bounds=bounds, classes=CLASSES),
+        label=LabelParams(method="vectors", prompts=str(folder / prompts), from_truth=True),
+        target=IngestParams(scenes=(str(folder / "target.tif"),), classes=CLASSES),
+        truth=EvaluateParams(
+            truth=str(folder / known), truth_classes=("ignore", "building", "road", "other", "other", "other")
+        ),
     )

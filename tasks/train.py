@@ -16,8 +16,9 @@ from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import make_folder
 from models.card import ModelCard
-from models.checkpoint import save_model
+from models.checkpoint import save_card, save_model
 from models.chips import Chips, Draw
+from models.curves import draw_curves
 from models.predictor import Predictor
 from models.pretrained import load_imagenet
 from models.recipe import TrainSettings
@@ -25,8 +26,8 @@ from models.registry import build, network_stride
 from models.train import TrainResult
 from models.train import train as run_loop
 from tasks.disagreement import Seams, choose_seams
+from tasks.fetch_model import fetch_model
 from tasks.params import TrainParams
-from tasks.raster import grid as grids
 from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
 from tasks.raster.classes import ClassMap
 from tasks.raster.cube import Cube
@@ -84,8 +85,6 @@ def train(params: TrainParams, workspaces: list[Path], out: Path, *, device: str
     network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
     imagenet = params.start == "imagenet" and arguments.get("encoder") == LITE0
     if imagenet and not params.resume:
-        from tasks.fetch_model import fetch_model
-
         load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
     counts = np.sum([f.plan.totals for f in fields], axis=0)
     card = _card(params, fields, arguments, imagenet=imagenet)
@@ -114,27 +113,16 @@ def train(params: TrainParams, workspaces: list[Path], out: Path, *, device: str
             device=device,
             resume=params.resume,
         )
-    predictor = Predictor(card, result.network, device=device)
-    seams = _measure_seams(predictor, fields, card.tile)
     scores = {"validation": _last_scores(result, card)}
-    written = save_model(
-        out,
-        result.network,
-        float16=params.weights == "float16",
-        card=card.model_copy(
-            update={
-                "margin": seams.margin,
-                "ramp": seams.ramp,
-                "disagreement": seams.disagreement,
-                "scores": scores,
-                "lineage": card.lineage | {"steps": result.steps},
-            }
-        ),
-    )
+    card = card.model_copy(update={"scores": scores, "lineage": card.lineage | {"steps": result.steps}})
+    # Saved first: what the measurement below may cost in memory must not cost the training.
+    card = save_model(out, result.network, card, float16=params.weights == "float16")
+    seams = _measure_seams(Predictor(card, result.network, device=device), fields, card.tile)
+    measured = {"margin": seams.margin, "ramp": seams.ramp, "disagreement": seams.disagreement}
+    card = card.model_copy(update=measured)
+    save_card(out, card)
     curves = out / "curves.png"
-    from models.curves import draw_curves
-
-    draw_curves(result.history, curves, classes=written.classes, colours=written.colours)
+    draw_curves(result.history, curves, classes=card.classes, colours=card.colours)
     return Trained(str(out), str(curves), result.steps, scores, seams.disagreement)
 
 
@@ -144,8 +132,8 @@ def _open_fields(params: TrainParams, workspaces: list[Path]) -> list[_Field]:
         workspace = open_workspace(root)
         cube = workspace.cube()
         group = open_labels(workspace.labels_path)
-        if group.attrs["grid"] != grids.to_json(cube.grid):
-            raise UnusableInput(f"The labels in {root} are of another grid than its cube's; run 'geoloom label' again.")
+        if group.attrs["cube"] != cube.fingerprint:
+            raise UnusableInput(f"The labels in {root} are of other pixels than its cube's; run 'geoloom label' again.")
         label: zarr.Array[Any] = group["label"]  # type: ignore[assignment]
         classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
         if fields and cube.bands != fields[0].cube.bands:

@@ -53,11 +53,6 @@ class Workspace:
         return self.root / "probability.zarr"
 
     @property
-    def model_path(self) -> Path:
-        """The folder of the model that was trained here."""
-        return self.root / "model"
-
-    @property
     def products(self) -> Path:
         """The folder of what users take away."""
         return self.root / "products"
@@ -98,7 +93,7 @@ def open_workspace(root: Path) -> Workspace:
         if version != FORMAT_VERSION:
             raise UnusableInput(
                 f"{root} is a workspace of version {version} and this geoloom reads version {FORMAT_VERSION}; "
-                "ingest the scenes again."
+                "choose another folder, or delete it and ingest the scenes again."
             )
         return Workspace(
             root,
@@ -107,7 +102,9 @@ def open_workspace(root: Path) -> Workspace:
             tuple(Source(**s) for s in document["sources"]),
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UnusableInput(f"{path} is damaged ({type(error).__name__}: {error}); ingest the scenes again.") from error
+        raise UnusableInput(
+            f"{path} is damaged ({type(error).__name__}: {error}); delete it and ingest the scenes again."
+        ) from error
 
 
 def new_workspace(

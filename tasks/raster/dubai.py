@@ -60,8 +60,8 @@ def stitch(folder: Path, tile: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8
     return np.ascontiguousarray(image.transpose(2, 0, 1)), label
 
 
-def write_scene(folder: Path, tile: int, out: Path) -> tuple[Path, Path]:
-    """Write a tile as `dubai_N.tif` and its truth as `dubai_N_truth.tif`; returns both paths.
+def write_scene(folder: Path, tile: int, out: Path, *, name: str | None = None) -> tuple[Path, Path]:
+    """Write a tile as `NAME.tif` and its truth as `NAME_truth.tif`, `dubai_N` by default; returns both paths.
 
     Raises:
         UnusableInput: a part is missing.
@@ -69,7 +69,8 @@ def write_scene(folder: Path, tile: int, out: Path) -> tuple[Path, Path]:
     out.mkdir(parents=True, exist_ok=True)
     image, label = stitch(folder, tile)
     grid = GeoBox(label.shape, Affine.identity(), None)
-    scene, truth = out / f"dubai_{tile}.tif", out / f"dubai_{tile}_truth.tif"
+    name = name or f"dubai_{tile}"
+    scene, truth = out / f"{name}.tif", out / f"{name}_truth.tif"
     tags = {"TIFFTAG_COPYRIGHT": ATTRIBUTION}
     bands = Layout(grid, ("red", "green", "blue"), None, "AVERAGE", tags=tags)
     for path, layout, pixels in (

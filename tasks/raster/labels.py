@@ -18,7 +18,14 @@ from tasks.raster.zarrays import create_array, create_group, open_group
 
 
 def create_labels(
-    path: Path, grid: GeoBox, *, classes: tuple[str, ...], made_by: str, sources: list[str], from_truth: bool
+    path: Path,
+    grid: GeoBox,
+    *,
+    classes: tuple[str, ...],
+    made_by: str,
+    sources: list[str],
+    from_truth: bool,
+    cube: str,
 ) -> zarr.Group:
     """Make empty labels: every pixel ignored.
 
@@ -29,6 +36,7 @@ def create_labels(
         made_by: how they are made, for people.
         sources: sha256 of each file they are made from.
         from_truth: made from the truth that scores will use.
+        cube: fingerprint of the pixels that they are for.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -36,6 +44,7 @@ def create_labels(
         "made_by": made_by,
         "sources": sources,
         "from_truth": from_truth,
+        "cube": cube,
     }
     group = create_group(path, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])

@@ -19,7 +19,7 @@ from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_pla
 from tasks.raster.scene import open_raster
 from tasks.raster.vectors import Shapes, burn, read_shapes
 
-VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".parquet", ".fgb"})
+VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb"})
 
 
 class Truth(Protocol):
@@ -145,5 +145,7 @@ def _check_overlap(path: str, own: GeoBox, grid: GeoBox) -> None:
 
 def file_fingerprint(path: str) -> str:
     """sha256 of a file's bytes, hexadecimal: what labels remember of the truth they were made from."""
+    if not Path(path).is_file():
+        raise UnusableInput(f"There is no file {path}; give a class raster or a vector file.")
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -243,3 +243,40 @@ def test_map_runs_the_prefect_flow_without_a_server(world, tiny_model, tmp_path)
     last = said.strip().splitlines()[-1]
     assert last.startswith("geoloom map: There is no file")
     assert not (tmp_path / "other" / "cube.zarr").exists()
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is missing: apt-get install gdal-bin")
+@pytest.mark.parametrize("name", ["world", "vegas"])
+def test_gdalinfo_sees_the_product_where_it_sees_the_scene(name, mapped, world, tiny_model, tmp_path, request):
+    out, scene = mapped[0], Path(world.scene)
+    if name == "vegas":
+        scene = request.getfixturevalue("data") / "spacenet" / "RGB-PanSharpen_AOI_2_Vegas_img0.tif"
+        out = tmp_path / "vegas"
+        geoloom("ingest", scene, "--out", out)
+        geoloom("predict", out, "--model", tiny_model)
+        geoloom("mosaic", out)
+
+    def described(path):
+        done = subprocess.run(["gdalinfo", "-json", path], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    before = described(scene)
+    for product in ("classes.tif", "probability.tif"):
+        after = described(out / "products" / product)
+        assert after["size"] == before["size"]
+        assert after["geoTransform"] == before["geoTransform"]
+        assert after["stac"]["proj:epsg"] == before["stac"]["proj:epsg"]
+
+
+def test_a_world_is_not_written_over_a_folder(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("mine")
+    _, said = geoloom("world", "--size", "256", "--out", tmp_path / "kept", code=2)
+    assert "ends in .tif" in said
+    assert (tmp_path / "kept" / "file").read_text() == "mine"
+
+
+def test_a_missing_truth_is_named(mapped, tmp_path):
+    for what in ("map", "labels"):
+        _, said = geoloom("evaluate", mapped[0], "--truth", tmp_path / "none.tif", "--what", what, code=2)
+        assert "There is no" in said

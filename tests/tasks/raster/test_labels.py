@@ -15,7 +15,7 @@ GRID = GeoBox((300, 2200), Affine.identity(), None)
 def test_labels_keep_pixels_and_origin_and_ignore_the_rest(tmp_path):
     path = tmp_path / "labels.zarr"
     group = create_labels(
-        path, GRID, classes=("other", "building"), made_by="vectors", sources=["00ff"], from_truth=True
+        path, GRID, classes=("other", "building"), made_by="vectors", sources=["00ff"], from_truth=True, cube="c0be"
     )
     pixels = np.random.default_rng(0).integers(0, 2, (300, 2048), dtype=np.uint8)
     group["label"][:, :2048] = pixels

@@ -79,11 +79,11 @@ def scene(shape, seed, *, holes=True):
     return image, valid
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     rows=st.integers(1, 700),
     cols=st.integers(1, 700),
-    tile=st.sampled_from([64, 96, 200, 256]),
+    tile=st.sampled_from([96, 200, 256]),
     ramp=st.integers(0, 20),
     seed=st.integers(0, 99),
 )
