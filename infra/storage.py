@@ -35,6 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with explaining(path):
             yield temporary
+            if not temporary.exists():
+                raise GeoloomError(f"Nothing was made for {path}.")
             if path.is_dir() and temporary.is_file():
                 raise UnwritableOutput(f"{path} is a folder and a file is to be written; name a file in it.")
             _flush(temporary)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.errors import UnusableInput, UnwritableOutput
+from infra.errors import GeoloomError, UnusableInput, UnwritableOutput
 from infra.storage import explaining, make_folder, replacing, require_free, write_json
 
 
@@ -60,8 +60,11 @@ def test_a_folder_replaces_a_folder_whole_and_a_failure_leaves_the_old_one(tmp_p
     with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
         half_a_folder(temporary)
     # A step that made nothing is a fault, and costs nothing.
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(GeoloomError, match="Nothing was made"), replacing(path):
         pass
+    # Nor does a file take a folder's place.
+    with pytest.raises(UnwritableOutput, match="is a folder"), replacing(path) as temporary:
+        temporary.touch()
     assert names(path / "c") == ["two"]
     assert names(tmp_path) == ["cube.zarr"]
 

@@ -32,7 +32,7 @@ def test_labels_keep_pixels_and_origin_and_ignore_the_rest(tmp_path):
     about = dict(found.attrs)
     assert grids.from_json(about.pop("grid")) == GRID
     assert about == {
-        "classes": ["other", "building"], "made_by": "vectors", "sources": ["00ff"], "from_truth": True
+        "classes": ["other", "building"], "made_by": "vectors", "sources": ["00ff"], "from_truth": True, "cube": "c0be"
     }  # fmt: skip
 
 
