@@ -36,7 +36,8 @@ def load_sam(kind: SamKind, folder: Path, *, device: str = "cpu", threads: int =
 
     Args:
         kind: which size.
-        folder: holds `sam_vit_t_encoder.onnx` and `sam_vit_t_decoder.safetensors`, or the official checkpoint.
+        folder: holds `sam_vit_t_encoder.onnx` and `sam_vit_t_decoder.safetensors`, or the official checkpoint; for
+            ViT-B/L/H also the path of a checkpoint itself, ending in .pth.
         device: where the torch parts run; the encoder of ViT-T always runs on the CPU.
         threads: CPU threads of the ViT-T encoder; torch's own are set by the process.
 
@@ -51,7 +52,7 @@ def load_sam(kind: SamKind, folder: Path, *, device: str = "cpu", threads: int =
         _load_parts(sam, decoder)
     else:
         name, file = CHECKPOINTS[kind]
-        sam = _official(name, _existing(folder / file))
+        sam = _official(name, _existing(folder if folder.suffix == ".pth" else folder / file))
     return sam.requires_grad_(requires_grad=False).eval().to(device)
 
 

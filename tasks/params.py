@@ -95,6 +95,9 @@ class LabelParams(Parameters):
     sam: Literal["sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"] = Field(
         default="sam-vit-t", description="The SAM model."
     )
+    sam_checkpoint: str | None = Field(
+        default=None, description="A checkpoint of that SAM of your own (.pth, ViT-B/L/H) instead of the fetched one."
+    )
     from_truth: bool = Field(
         default=False, description="Prompts or examples were made from the truth that scores will use."
     )
@@ -121,7 +124,9 @@ class TrainParams(Parameters):
         default=0.125, ge=0, lt=0.9, description="Share of the area kept for validation, in whole cells."
     )
     tile: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels a side of a tile at inference.")
-    precision: Literal["float32", "bf16-mixed"] = Field(default="float32", description="Arithmetic in training.")
+    precision: Literal["auto", "float32", "bf16-mixed"] = Field(
+        default="auto", description="Arithmetic in training; auto is bf16-mixed on a GPU, float32 on a CPU."
+    )
     weights: Literal["float32", "float16"] = Field(default="float32", description="How the model is stored.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default.")
     resume: bool = Field(default=False, description="Go on from the last checkpoint in the output folder.")

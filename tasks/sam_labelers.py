@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
 
 from infra.device import choose_device
 from infra.errors import UnusableInput
@@ -83,9 +84,7 @@ class VectorLabeler:
     def __init__(self, params: LabelParams, cube: Cube, shapes: Shapes, *, device: str, progress: Progress) -> None:
         self.scenery, self.shapes = Scenery(cube), shapes
         self.bounds = shapely.bounds(shapes.geometry)
-        self.sam = load_sam(
-            params.sam, Path(fetch_model(params.sam, progress=progress)["folder"]), device=choose_device(device)
-        )
+        self.sam = _sam(params, device=device, progress=progress)
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: roads first, buildings on top of them."""
@@ -149,9 +148,7 @@ class FewShotLabeler:
 
     def __init__(self, params: LabelParams, cube: Cube, examples: Truth, *, device: str, progress: Progress) -> None:
         self.scenery = Scenery(cube)
-        self.sam = load_sam(
-            params.sam, Path(fetch_model(params.sam, progress=progress)["folder"]), device=choose_device(device)
-        )
+        self.sam = _sam(params, device=device, progress=progress)
         self.columns = -(-cube.grid.shape[1] // CORE)
         chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
         chosen = chosen or choose_examples(examples, (cube.grid.shape[0], cube.grid.shape[1]))
@@ -189,6 +186,19 @@ class FewShotLabeler:
     def _look(self, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
         regions = automatic_masks(self.sam, picture, points_per_side=POINTS)
         return regions, mask_features(embedding_of(open_window(self.sam, picture)), picture, regions.masks)
+
+
+def _sam(params: LabelParams, *, device: str, progress: Progress) -> Sam:
+    """The SAM that is asked for; its weights are fetched where no checkpoint is given."""
+    if params.sam_checkpoint is None:
+        place = fetch_model(params.sam, progress=progress)["folder"]
+    elif params.sam == "sam-vit-t" or not params.sam_checkpoint.endswith(".pth"):
+        raise UnusableInput(
+            f"--sam-checkpoint was {params.sam_checkpoint} for {params.sam}; expected a .pth file of sam-vit-b, l or h."
+        )
+    else:
+        place = params.sam_checkpoint
+    return load_sam(params.sam, Path(place), device=choose_device(device))
 
 
 def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:

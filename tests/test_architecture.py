@@ -70,6 +70,12 @@ def test_gdal_has_one_door():
     assert names(doors) == ["tasks/raster/gdal.py"]
 
 
+def test_vector_files_have_one_door():
+    """pyogrio brings a GDAL of its own, and geopandas imports pyogrio."""
+    doors = [p for p in FILES if any(m.split(".")[0] in {"pyogrio", "geopandas", "fiona"} for m in imported(p))]
+    assert names(doors) == ["tasks/raster/ogr.py"]
+
+
 def test_every_file_that_was_looked_at_is_there():
     assert len(FILES) > 50
 

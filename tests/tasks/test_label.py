@@ -134,3 +134,15 @@ def test_labels_of_other_pixels_are_not_scored(workspace, world):
         ingest(moved, workspace, cluster=cluster, progress=Silent())
     with pytest.raises(UnusableInput, match="geoloom label"):
         evaluate(EvaluateParams(truth=world.vectors, what="labels", ablation=True), workspace, progress=Silent())
+
+
+def test_a_checkpoint_of_another_kind_is_refused(workspace, world, tmp_path):
+    asked = {"method": "vectors", "prompts": world.vectors}
+    for sam, name, words in (
+        ("sam-vit-t", "sam.pth", "expected a .pth file of sam-vit-b"),
+        ("sam-vit-b", "sam.bin", "expected a .pth file"),
+        ("sam-vit-b", "none.pth", "none.pth is missing"),
+    ):
+        params = LabelParams(**asked, sam=sam, sam_checkpoint=str(tmp_path / name))
+        with pytest.raises(UnusableInput, match=words):
+            label(params, workspace, device="cpu", progress=Silent())
