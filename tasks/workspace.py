@@ -58,8 +58,15 @@ class Workspace:
         return self.root / "products"
 
     def cube(self) -> Cube:
-        """Open the cube."""
-        return open_cube(self.cube_path)
+        """Open the cube.
+
+        Raises:
+            UnusableInput: there is none, or an ingest was interrupted between the cube and `workspace.json`.
+        """
+        cube = open_cube(self.cube_path)
+        if not grids.same_place(cube.grid, self.grid):
+            raise UnusableInput(f"An ingest into {self.root} was interrupted; ingest the scenes again.")
+        return cube
 
     def save(self) -> None:
         """Write `workspace.json`."""

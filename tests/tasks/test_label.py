@@ -146,3 +146,15 @@ def test_a_checkpoint_of_another_kind_is_refused(workspace, world, tmp_path):
         params = LabelParams(**asked, sam=sam, sam_checkpoint=str(tmp_path / name))
         with pytest.raises(UnusableInput, match=words):
             label(params, workspace, device="cpu", progress=Silent())
+
+
+def test_an_interrupted_ingest_is_noticed(workspace):
+    """The cube is of one ingest, workspace.json of another."""
+    import json
+
+    path = workspace / "workspace.json"
+    document = json.loads(path.read_text())
+    document["grid"]["shape"][0] += 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(UnusableInput, match="was interrupted"):
+        label(LabelParams(method="truth", truth="none.tif"), workspace, device="cpu", progress=Silent())
