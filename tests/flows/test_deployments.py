@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
@@ -92,9 +93,17 @@ def call(env, path, document=None, method=None):
         headers={"Content-Type": "application/json"},
         method=method or ("GET" if document is None else "POST"),
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read()
-        return json.loads(text) if text else None
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text = answer.read()
+                return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            # The server answers so while its SQLite file is locked; Prefect's own client asks again too.
+            if error.code != 503:
+                raise
+            time.sleep(1)
+    pytest.fail(f"the server is unavailable: {path}")
 
 
 def parameters(out, world, model):
