@@ -28,7 +28,7 @@ def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
             _, truth = write_scene(dubai, 4, made, name="learn")
             write_prompts(truth, made / "learn_prompts.gpkg")
             write_scene(dubai, 1, made, name="target")
-            bounds, prompts, known = (1200, 700, 1968, 1468), "learn_prompts.gpkg", "target_truth.tif"
+            bounds, prompts, known = (0, 0, 1152, 1152), "learn_prompts.gpkg", "target_truth.tif"
         else:
             progress.note("Scenes: two procedural worlds (the sample data is not here), a window of one to learn from.")
             make_world(WorldParams(size=1600, seed=7), made / "learn.tif", progress=progress)
