@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from infra.storage import replacing
 from tasks.params import EvaluateParams
 from tasks.raster.classes import class_map
-from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, whole
 from tasks.raster.picture import class_picture, draw_panels, scene_picture
-from tasks.raster.scene import open_raster
+from tasks.raster.scene import open_raster, read_plane
 from tasks.raster.truth import open_truth
 from tasks.workspace import open_workspace
 
@@ -33,10 +32,7 @@ def draw(out: Path, *, truth: EvaluateParams | None) -> str:
         classes = class_map(source.tags()["CLASS_NAMES"].split(","))
 
     def read(part: Window) -> NDArray[np.uint8]:
-        rows, cols = part
-        with open_raster(path) as source:
-            place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-            return source.read(1, window=place)  # type: ignore[no-any-return]
+        return read_plane(path, part)
 
     panels = [
         ("scene", scene_picture(cube, window, side=SIDE)),

@@ -17,8 +17,7 @@ from models.metrics import Confusion, Scores
 from tasks.params import EvaluateParams
 from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
-from tasks.raster.gdal import rasterio
-from tasks.raster.scene import open_raster
+from tasks.raster.scene import open_raster, read_plane
 from tasks.raster.truth import file_fingerprint, open_truth
 from tasks.raster.zarrays import open_group
 from tasks.workspace import Workspace, open_workspace
@@ -121,9 +120,6 @@ def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Rea
     names = tuple(tags["CLASS_NAMES"].split(","))
 
     def read(window: grids.Window) -> NDArray[np.uint8]:
-        rows, cols = window
-        with open_raster(path) as source:
-            place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-            return source.read(1, window=place)  # type: ignore[no-any-return]
+        return read_plane(path, window)
 
     return class_map(names), read, tags["GEOLOOM_TRAINED_HERE"] == "yes"

@@ -91,8 +91,7 @@ def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDAr
             target.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(layout.palette)})
 
         def write(window: Window, pixels: NDArray[np.uint8]) -> None:
-            rows, cols = window
-            place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+            place = rasterio.windows.Window.from_slices(*window)
             target.write(pixels, window=place)
 
         yield write

@@ -98,8 +98,8 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
     Raises:
         UnusableInput: these pixels are truncated or corrupt.
     """
-    rows, cols = window
-    place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+    rows, _ = window
+    place = rasterio.windows.Window.from_slices(*window)
     numbers = [scene.indexes[scene.bands.index(name)] for name in bands]
     with open_raster(scene.path) as source:
         try:
@@ -116,6 +116,13 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
                 "get it again."
             ) from error
     return image, valid
+
+
+def read_plane(path: str | Path, window: Window) -> NDArray[Any]:
+    """The first band of a raster in one window inside it, (y, x) in the file's dtype: a class raster's labels."""
+    with open_raster(path) as source:
+        plane: NDArray[Any] = source.read(1, window=rasterio.windows.Window.from_slices(*window))
+    return plane
 
 
 def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:

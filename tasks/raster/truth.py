@@ -52,10 +52,9 @@ class RasterTruth:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Labels of one window."""
-        rows, cols = window
         if self.aligned:
             with open_raster(self.path) as source:
-                place = rasterio.windows.Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+                place = rasterio.windows.Window.from_slices(*window)
                 return self._translate(source.read(1, window=place), source.read_masks(1, window=place) > 0)
         part = crop(self.grid, window)
         with (

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tasks.raster.world.geometry import Ring
 
 BASE, WALK, BLOCK, PLOT, MINOR, PATCH, BANK, WATER, DECK, AVENUE, MARK, CAR, ROOF, CROWN = range(14)
 """The layers, from the ground up."""
@@ -172,8 +171,3 @@ class Gatherer:
         )
         labels, looks = np.concatenate(self.labels)[order], np.concatenate(self.looks)[order]
         return Shapes(xy, begin, owners, bounds, layers[order], labels, looks)
-
-
-def ring_of(points: Sequence[tuple[float, ...]]) -> Ring:
-    """An outline without its reaches."""
-    return [(p[0], p[1]) for p in points]
