@@ -29,8 +29,12 @@ lint: install
 
 check: lint test
 
+# Hours at full size: a scene of 40,000² is among them. One by one: python -m benchmarks.NAME --help
+BENCHMARKS := peers identity lanes memory cogs seams chaos fixed_cost orchestration scheduler scale
+
 bench: install
-	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 clean:
 	rm -rf .venv demo bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,101 +1,153 @@
-"""Peak memory and speed of every step on a large world, each step a process of its own.
+"""How memory grows with the scene: what each process takes beyond its imports and one batch through the network.
 
-    python benchmarks/memory.py [--size 8000] [--out bench]
+    python -m benchmarks.memory [--sizes 8192,16384,40000] [--clusters lanes,processes]
 
-Prints a table and writes it to docs/benchmarks.md. The network is tiny: what is measured is geoloom, not torch.
+The network is tiny: what is measured is geoloom, not torch. The largest scene takes some 30 GB of disk.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import subprocess
-import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
+from benchmarks.machine import Watch, answer, asked, measure_in_child, resident_mb
+from benchmarks.page import Goal, Result, number, parser, publish
+from benchmarks.scenes import fresh, rgb_scene
 
-from models.card import ModelCard
-from models.checkpoint import save_model
-from models.registry import build
-from tasks.raster.classes import DEFAULT_CLASSES
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-LIMIT_MB = 2000
+MOST_MB = 400
+SPREAD = 1.1
+WORKERS = 2
+STEPS = ("ingest", "predict", "mosaic")
 
 
 def main() -> None:
-    """Make the world, run the steps, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=8000)
-    parser.add_argument("--out", type=Path, default=Path("bench"))
-    options = parser.parse_args()
-    scene, workspace, model = (options.out / name for name in ("world.tif", "workspace", "tiny"))
-    _save_tiny(model)
-    steps = [
-        ("world", ["--size", str(options.size), "--seed", "1", "--out", str(scene)]),
-        ("ingest", [str(scene), "--out", str(workspace)]),
-        ("predict", [str(workspace), "--model", str(model)]),
-        ("mosaic", [str(workspace)]),
-        ("evaluate", [str(workspace), "--truth", str(scene.with_name("world_truth.tif"))]),
+    """Run every step at every size on every kind of cluster, each in a process of its own, tell."""
+    document = asked()
+    if document is not None:
+        answer(_hold(document) if document["cluster"] == "rest" else _step(document))
+        return
+    words = parser("memory", __doc__)
+    words.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[8192, 16384, 40000])
+    words.add_argument("--clusters", type=lambda text: text.split(","), default=["lanes", "processes"])
+    options = words.parse_args()
+    from benchmarks.networks import save_tiny  # torch: a child that ingests holds none
+
+    model = save_tiny(options.out / "models" / "tiny")
+    rest = {step: _child(step=step, cluster="rest", model=model)["held_mb"] for step in STEPS}
+    found: list[dict[str, Any]] = []
+    for size in options.sizes:
+        scene = rgb_scene(options.out, size)
+        for cluster in options.clusters:
+            workspace = fresh(options.out / "workspaces" / "memory")
+            for step in STEPS:
+                if step == "mosaic" and cluster != options.clusters[0]:
+                    continue  # it runs in one process whatever the cluster
+                what = {"step": step, "cluster": cluster, "rest_mb": rest[step]}
+                run = _child(scene=scene, workspace=workspace, model=model, **what)
+                found.append({"size": size, "step": step, "cluster": cluster} | run)
+                print(found[-1])
+            fresh(workspace)
+    publish(_result(found, rest), options)
+
+
+def _child(**document: Any) -> dict[str, Any]:
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in document.items()}
+    return measure_in_child("benchmarks.memory", plain, environment={"OMP_NUM_THREADS": "1"})
+
+
+def _warm(model: str, *, worker: bool, step: str) -> None:
+    """Import what a step imports, and pass one batch through the network where the step has one."""
+    import_module(f"tasks.{step}")
+    if worker:
+        import_module("distributed.nanny")
+    if step == "predict":
+        from benchmarks.networks import one_batch
+
+        one_batch(Path(model))
+
+
+def _hold(document: dict[str, Any]) -> dict[str, float]:
+    """What a worker process holds before it has worked."""
+    _warm(document["model"], worker=True, step=document["step"])
+    return {"held_mb": resident_mb()}
+
+
+def _step(document: dict[str, Any]) -> dict[str, Any]:
+    from flows import steps
+    from infra.progress import Silent
+    from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams
+
+    step, out = document["step"], document["workspace"]
+    _warm(document["model"], worker=document["cluster"] == "processes", step=step)
+    held = resident_mb()
+    run = {"cluster": document["cluster"], "workers": WORKERS}
+    begun = time.perf_counter()
+    with Watch() as watch:
+        if step == "ingest":
+            ingest = IngestParams(scenes=(document["scene"],))
+            steps.ingest(ingest, out, run=ClusterParams(**run), progress=Silent())
+        elif step == "predict":
+            predict = PredictParams(model=document["model"], precision="float32")
+            steps.predict(predict, out, run=RunParams(**run), progress=Silent())
+        else:
+            steps.mosaic(out, progress=Silent())
+    taken = time.perf_counter() - begun
+    own = watch.peaks.pop(os.getpid()) - held
+    # A nanny's helpers (resource trackers) hold less than a worker at rest: they count as nothing, not as less.
+    workers = [peak - document["rest_mb"] for peak in watch.peaks.values() if peak > document["rest_mb"]]
+    return {
+        "seconds": taken,
+        "held_mb": held,
+        "main_mb": own,
+        "worker_mb": max(workers, default=0.0),
+        "sum_mb": own + sum(workers),
+        "workers": len(workers),
+        "stored_mb": {name: _stored(Path(out) / name) for name in ("cube.zarr", "probability.zarr", "products")},
+    }
+
+
+def _stored(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+
+
+def _result(found: list[dict[str, Any]], rest: dict[str, float]) -> Result:
+    rows = [
+        (
+            f"{r['size']:,}²",
+            f"{r['step']}, {r['cluster']}",
+            number(r["seconds"]),
+            number(r["size"] ** 2 / 1e6 / r["seconds"]),
+            number(r["held_mb"]),
+            number(r["main_mb"]),
+            number(r["worker_mb"]) if r["workers"] else "",
+            number(r["sum_mb"]),
+        )
+        for r in found
     ]
-    results = [_run(name, words) for name, words in steps]
-    megapixels = options.size**2 / 1e6
-    lines = [
-        "# Benchmarks",
-        "",
-        f"`python benchmarks/memory.py --size {options.size}` on {_machine()}: a world of {options.size}² RGB pixels "
-        "through every step, each a process of its own; the network is three small convolutions.",
-        "",
-        "| step | seconds | MPix/s | peak MB |",
-        "|---|---|---|---|",
-        *(_row(result, megapixels) for result in results),
-        "",
-    ]
-    PAGE.write_text("\n".join(lines))
-    print("\n".join(lines))
-    over = [r["command"] for r in results if r["peak_rss_mb"] >= LIMIT_MB]
-    if over:
-        sys.exit(f"over {LIMIT_MB} MB: {', '.join(over)}")
-
-
-def _row(result: dict[str, Any], megapixels: float) -> str:
-    seconds = result["wall_s"]
-    return f"| {result['command']} | {seconds:.1f} | {megapixels / seconds:.2f} | {result['peak_rss_mb']:.0f} |"
-
-
-def _run(name: str, words: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", name, *words, "--json"], check=True, stdout=subprocess.PIPE, text=True
+    peaks: dict[str, list[float]] = {}
+    for r in found:
+        peaks.setdefault(f"{r['step']}, {r['cluster']}", []).append(max(r["main_mb"], r["worker_mb"]))
+    worst = max(peaks, key=lambda kind: max(peaks[kind]))
+    spread = {kind: max(values) / max(min(values), 1.0) for kind, values in peaks.items()}
+    widest = max(spread, key=lambda kind: spread[kind])
+    return Result(
+        "memory",
+        "Memory",
+        "Every step in a process of its own over worlds of RGB (larger ones than 8192² repeat it), three convolutions, "
+        f"{WORKERS} lanes or {WORKERS} worker processes. Held is what a process has after its imports and one batch "
+        f"through the network ({number(rest['predict'])} MB for a worker that predicts); the other columns are the "
+        "peaks beyond that, of the main process, of the largest worker, and of all together.",
+        ("scene", "step", "seconds", "MPix/s", "held MB", "main MB", "worker MB", "sum MB"),
+        tuple(rows),
+        {"runs": found, "worker_held_mb": rest, "spread": spread},
+        (
+            Goal(f"peak of a process ({worst})", max(peaks[worst]), "MB", at_most=MOST_MB),
+            Goal(f"largest / smallest peak over the sizes ({widest})", spread[widest], at_most=SPREAD),
+        ),
     )
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
-
-
-def _save_tiny(folder: Path) -> None:
-    torch.manual_seed(0)
-    classes = DEFAULT_CLASSES
-    card = ModelCard(
-        architecture="tiny",
-        bands=("red", "green", "blue"),
-        mean=(127.5,) * 3,
-        std=(64.0,) * 3,
-        classes=classes.names,
-        colours=tuple(c.colour for c in classes.classes),
-        stride=1,
-        tile=512,
-        margin=8,
-        ramp=8,
-    )
-    save_model(folder, build("tiny", {}, bands=3, classes=len(classes)), card)
-
-
-def _machine() -> str:
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{os.cpu_count()} cores ({platform.machine()}), {versions}"
 
 
 if __name__ == "__main__":

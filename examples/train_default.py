@@ -30,7 +30,7 @@ def main() -> None:
     workspaces = []
     for tile in TILES:
         scene, truth = write_scene(settings().data_dir / "dubai", tile, options.out / "scenes")
-        workspace = options.out / f"tile{tile}"
+        workspace = str(options.out / f"tile{tile}")
         steps.ingest(IngestParams(scenes=(str(scene),)), workspace, run=ClusterParams(), progress=progress)
         steps.label(LabelParams(method="truth", truth=str(truth)), workspace, run=DeviceParams(), progress=progress)
         workspaces.append(workspace)

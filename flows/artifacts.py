@@ -20,6 +20,7 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from infra.progress import Progress, Task
+from infra.store import open_store
 
 EVERY = 1.0
 """Seconds between two updates of a progress artifact."""
@@ -129,8 +130,10 @@ def show_scores(rows: list[tuple[str, str, str]]) -> None:
 
 def show_map(picture: str, products: list[str]) -> None:
     """Create the image of the map, and a link to each product."""
-    encoded = base64.b64encode(Path(picture).read_bytes()).decode()
+    folder, _, name = picture.rpartition("/")
+    with open_store(folder).fetched(name) as path:
+        encoded = base64.b64encode(path.read_bytes()).decode()
     create_image_artifact(image_url=f"data:image/png;base64,{encoded}", key="map", description=picture)
     for product in products:
-        path = Path(product).absolute()
-        create_link_artifact(link=path.as_uri(), link_text=path.name, key=path.name.replace(".", "-").lower())
+        link, name = product if "://" in product else Path(product).absolute().as_uri(), product.rpartition("/")[2]
+        create_link_artifact(link=link, link_text=name, key=name.replace(".", "-").lower())

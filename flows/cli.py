@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +12,16 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from flows import steps
-from flows.terminal import Outcome, command, explain
+from flows.models_cli import models_app
+from flows.show import Show
+from flows.terminal import Outcome, explain
 from tasks.params import (
     ClusterParams,
     DeviceParams,
     EvaluateParams,
     IngestParams,
     LabelParams,
+    MosaicParams,
     PredictParams,
     RunParams,
     TrainParams,
@@ -32,36 +35,18 @@ app = App(
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )
 WRONG_USAGE = 2
-models_app = App(name="models", help="Models that come with geoloom, and weights to fetch.")
 app.command(models_app)
 
 Flat = Parameter(name="*")
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Show:
-    """How a command speaks."""
-
-    json: bool = False
-    """End with one JSON object on standard output."""
-    quiet: bool = False
-    """Print nothing but errors."""
-    debug: bool = False
-    """Print the traceback of an error."""
-
-    def speak(self, name: str) -> Any:
-        """The frame that a command's body runs in."""
-        return command(name, as_json=self.json, quiet=self.quiet, debug=self.debug)
-
-
 Run = Annotated[RunParams, Flat]
 On = Annotated[DeviceParams, Flat]
 Across = Annotated[ClusterParams, Flat]
-Out = Annotated[Path, Parameter(name="--out", help="The workspace's folder.")]
+Out = Annotated[str, Parameter(name="--out", help="The workspace: a folder, or s3://bucket/prefix.")]
 ModelFolder = Annotated[Path, Parameter(help="The model's folder.")]
 SceneFile = Annotated[Path, Parameter(help="The scene, NAME.tif.")]
-Workspace = Annotated[Path, Parameter(help="The workspace's folder.")]
+Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://bucket/prefix.")]
 
 
 @app.command(name="map")
@@ -75,20 +60,27 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
     model: A model's folder, or a name from 'geoloom models list'; the default model if none.
     """
     with show.speak("map") as (outcome, progress):
-        from flows.local_server import quiet_prefect
-
-        quiet_prefect()
-        from flows.artifacts import also_telling
-        from flows.map_scenes import map_scenes
+        from infra.lease import hold
+        from infra.store import open_store
 
         chosen = predict or PredictParams()
         if model is not None:
             chosen = chosen.model_copy(update={"model": model})
-        progress.note("Starting the Prefect flow map-scenes ...")
-        with also_telling(progress):
-            outcome.outputs |= map_scenes(
-                str(out), params, label=label, train=train, predict=chosen, evaluate=evaluate, run=run
-            )
+        with hold(open_store(out), command="map", under=run.lease):  # before Prefect: who comes second leaves at once
+            from flows.local_server import quiet_prefect
+
+            quiet_prefect()
+            from flows.artifacts import also_telling
+            from flows.map_scenes import map_scenes
+
+            progress.note("Starting the Prefect flow map-scenes ...")
+            with also_telling(progress):
+                outcome.outputs |= map_scenes(
+                    out, params, label=label, train=train, predict=chosen, evaluate=evaluate, run=run
+                )
+        lost = outcome.outputs.pop("lost_tiles", None)
+        if lost:
+            outcome.holes(lost.split("; "))
         outcome.lines += [f"{name}: {value}" for name, value in outcome.outputs.items()]
 
 
@@ -99,8 +91,12 @@ def ingest(
     """Bring scenes into a workspace's cube."""
     with show.speak("ingest") as (outcome, progress):
         done = steps.ingest(params, out, run=run, progress=progress)
-        outcome.outputs["cube"] = str(out / "cube.zarr")
-        outcome.counts |= {"mpix": done.rows * done.columns / 1e6, "units_total": done.blocks, "units_run": done.blocks}
+        outcome.outputs["cube"] = f"{done.workspace}/cube.zarr"
+        outcome.counts |= {
+            "mpix": done.rows * done.columns / 1e6,
+            "units_total": done.units_total,
+            "units_run": done.units_run,
+        }
         outcome.lines.append(
             f"{out}: {done.columns} x {done.rows} pixels, bands {', '.join(done.bands)}, {done.valid_share:.1%} valid"
         )
@@ -113,13 +109,18 @@ def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelPara
     with show.speak("label") as (outcome, progress):
         done = steps.label(params, workspace, run=run, progress=progress)
         outcome.outputs["labels"] = done.labels
-        outcome.counts |= {"labelled": done.labelled, "shares": done.shares}
+        outcome.counts |= {
+            "labelled": done.labelled,
+            "shares": done.shares,
+            "units_total": done.units_total,
+            "units_run": done.units_run,
+        }
         shares = ", ".join(f"{name} {share:.1%}" for name, share in done.shares.items() if share)
         outcome.lines.append(f"{done.labels}: {done.labelled:.1%} of the pixels labelled ({shares})")
 
 
 @app.command
-def train(workspaces: list[Path], /, *, out: ModelFolder, params: Annotated[TrainParams, Flat] = TrainParams(),
+def train(workspaces: list[str], /, *, out: ModelFolder, params: Annotated[TrainParams, Flat] = TrainParams(),
           run: On = DeviceParams(), show: Show = Show()) -> None:  # fmt: skip
     """Train a network on the labels of workspaces."""
     with show.speak("train") as (outcome, progress):
@@ -135,24 +136,52 @@ def predict(workspace: Workspace, params: Annotated[PredictParams, Flat] = Predi
     """Run a model over a workspace's cube."""
     with show.speak("predict") as (outcome, progress):
         done = steps.predict(params, workspace, run=run, progress=progress)
-        outcome.outputs["probability"] = done.probability
         outcome.counts |= {
             "tiles_total": done.tiles_total,
             "tiles_run": done.tiles_run,
-            "units_total": done.blocks,
-            "units_run": done.blocks,
+            "units_total": done.units_total,
+            "units_run": done.units_run,
             "trained_here": done.trained_here,
+            "plan": done.plan.to_json(),
+            "estimate": asdict(done.estimate),
         }
-        outcome.lines.append(f"{done.probability}: {done.tiles_run} of {done.tiles_total} tiles held data and were run")
+        if params.plan:
+            outcome.lines += done.plan.lines() + done.estimate.lines()
+            return
+        outcome.outputs["probability"] = done.probability
+        outcome.lines.append(
+            f"{done.probability}: {done.units_run} of {done.units_total} blocks and {done.tiles_run} of "
+            f"{done.tiles_total} tiles were to be done"
+        )
+        if done.lost:
+            outcome.holes(done.lost)
 
 
 @app.command
-def mosaic(workspace: Workspace, *, show: Show = Show()) -> None:
+def mosaic(workspace: Workspace, params: Annotated[MosaicParams, Flat] = MosaicParams(), *,
+           show: Show = Show()) -> None:  # fmt: skip
     """Write classes.tif and probability.tif."""
     with show.speak("mosaic") as (outcome, progress):
-        done = steps.mosaic(workspace, progress=progress)
-        outcome.outputs |= {"classes": done.classes, "probability": done.probability}
-        outcome.lines += [done.classes, done.probability]
+        done = steps.mosaic(workspace, params, progress=progress)
+        outcome.outputs |= done.products
+        outcome.counts |= {"units_total": done.units_total, "units_run": done.units_run}
+        outcome.lines += done.products.values()
+
+
+@app.command
+def status(workspace: Workspace, *, show: Show = Show()) -> None:
+    """Say what is done in a workspace, and who is at work there."""
+    with show.speak("status") as (outcome, _):
+        found = steps.status(workspace)
+        outcome.counts |= asdict(found)
+        outcome.lines += found.lines()
+
+
+@app.command
+def clean(workspace: Workspace, *, show: Show = Show()) -> None:
+    """Remove what a workspace no longer needs."""
+    with show.speak("clean") as (outcome, progress):
+        outcome.counts |= asdict(steps.clean(workspace, progress=progress))
 
 
 @app.command
@@ -199,37 +228,6 @@ def demo(*, out: Annotated[Path, Parameter(help="The demo's folder.")] = Path("d
             f"That is what {minutes:g} minutes of training on one window give; a longer one gives more."
         )
         outcome.lines += [f"{name}: {path}" for name, path in made.items()]
-
-
-@models_app.command(name="list")
-def list_models(*, show: Show = Show()) -> None:
-    """List the models that come with geoloom."""
-    with show.speak("models list") as (outcome, _):
-        from tasks.model import DEFAULT, shipped_models
-
-        found = shipped_models()
-        outcome.outputs |= {name: str(path) for name, path in found.items()} | {"default": str(found.get(DEFAULT, ""))}
-        outcome.lines += [f"{name}: {path}{' (default)' if name == DEFAULT else ''}" for name, path in found.items()]
-
-
-@models_app.command(name="show")
-def show_model(name: str = "default", /, *, show: Show = Show()) -> None:
-    """Show what a model is, was trained on and scores."""
-    with show.speak("models show") as (outcome, _):
-        from tasks.model import describe_model
-
-        outcome.outputs |= describe_model(name)
-        outcome.lines += [f"{key}: {value}" for key, value in outcome.outputs.items()]
-
-
-@models_app.command(name="fetch")
-def fetch_model(name: str, /, *, show: Show = Show()) -> None:
-    """Fetch weights: sam-vit-t, sam-vit-b, sam-vit-l, sam-vit-h, efficientnet-lite0."""
-    with show.speak("models fetch") as (outcome, progress):
-        from tasks.fetch_model import fetch_model as step
-
-        outcome.outputs |= step(name, progress=progress)
-        outcome.lines.append(f"{name}: {outcome.outputs['folder']}")
 
 
 def _score_lines(rows: list[tuple[str, str, str]]) -> list[str]:

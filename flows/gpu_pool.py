@@ -17,6 +17,8 @@ from infra.settings import settings
 def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
     """Run a flow's deployment on the GPU pool and wait for it; False, at once, where no worker of it is online.
 
+    What it made stands in the workspace: Prefect keeps results where they were made, out of reach from here.
+
     The deployment is called as the pool is (`predict-scene/gpu`), and the pool's concurrency limit keeps one run a GPU.
 
     Raises:

@@ -7,9 +7,12 @@ from pathlib import Path
 from prefect import flow
 
 from flows import prefect_tasks as tasks
+from flows import steps
 from flows.artifacts import begin_progress, end_progress, share_out, show_map, show_scores
 from flows.gpu_pool import run_on_gpu_pool
 from infra.errors import UnusableInput
+from infra.lease import hold
+from infra.store import open_store
 from tasks.params import DeviceParams, EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
 
 
@@ -26,7 +29,7 @@ def map_scenes(
     """Map scenes, from pixels to scores; training and inference go to the GPU work pool where one is at work.
 
     Args:
-        out: The workspace's folder; on a path that every worker can reach.
+        out: The workspace; on a path or in a bucket that every worker can reach.
         ingest: The scenes.
         label: Label the scenes first; a ready model needs no labels.
         train: Train on these labels before predicting.
@@ -36,16 +39,38 @@ def map_scenes(
     """
     if train is not None and label is None:
         raise UnusableInput("Training was asked for without labels; say how to label too (--label.method ...).")
+    if predict.plan:
+        raise UnusableInput(f"A map is not planned as a whole; ingest first, then run 'geoloom predict {out} --plan'.")
+    if train is not None and "://" in out:
+        raise UnusableInput(
+            f"Models are trained into folders, and {out} is none; run 'geoloom train {out} --out DIR' with its labels, "
+            "then map with --model DIR."
+        )
     # A worker of another pool stands in another folder.
-    out = str(Path(out).absolute())
+    store = open_store(out if "://" in out else str(Path(out).absolute()))
+    with hold(store, command="map", under=run.lease) as lease:
+        return _map(store.url, ingest, label, train, predict, evaluate, run, lease.token)
+
+
+def _map(
+    out: str,
+    ingest: IngestParams,
+    label: LabelParams | None,
+    train: TrainParams | None,
+    predict: PredictParams,
+    evaluate: EvaluateParams | None,
+    run: RunParams,
+    lease: str,
+) -> dict[str, str]:
     chosen = [True, label is not None, train is not None, True, True, evaluate is not None]
     progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
+    elsewhere = run.model_copy(update={"lease": lease})
     products = {"workspace": tasks.ingest(ingest, out, run, next(shares))}
     if label is not None:
         products["labels"] = tasks.label(label, out, run, next(shares))
     if train is not None:
-        model = str(Path(out) / "model")
+        model = f"{out}/model"
         share = next(shares)
         given = {"workspaces": [out], "out": model, "params": train, "run": DeviceParams(device=run.device)}
         if not run_on_gpu_pool("train-model", given):
@@ -53,8 +78,10 @@ def map_scenes(
         products["model"] = model
         predict = predict.model_copy(update={"model": model})
     share = next(shares)
-    if not run_on_gpu_pool("predict-scene", {"out": out, "params": predict, "run": run}):
-        tasks.predict(predict, out, run, share)
+    if run_on_gpu_pool("predict-scene", {"out": out, "params": predict, "run": elsewhere}):
+        lost = steps.lost_tiles(out)
+    else:
+        _, lost = tasks.predict(predict, out, run, share)
     products["classes"], products["probability"] = tasks.mosaic(out, next(shares))
     if evaluate is not None:
         products["scores"], rows = tasks.evaluate(evaluate, out, next(shares))
@@ -62,6 +89,8 @@ def map_scenes(
     products["picture"] = tasks.draw(out, evaluate)
     show_map(products["picture"], [products["classes"], products["probability"]])
     end_progress(progress)
+    if lost:
+        products["lost_tiles"] = "; ".join(lost)
     return products
 
 

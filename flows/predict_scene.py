@@ -10,8 +10,10 @@ from tasks.params import PredictParams, RunParams
 
 
 @flow(name="predict-scene")
-def predict_scene(out: str, params: PredictParams = PredictParams(), run: RunParams = RunParams()) -> str:
-    """Run a model over a workspace's cube.
+def predict_scene(
+    out: str, params: PredictParams = PredictParams(), run: RunParams = RunParams()
+) -> tuple[str, list[str]]:
+    """Run a model over a workspace's cube; returns the prediction's place, and the tiles that failed.
 
     Args:
         out: The workspace's folder.
@@ -19,9 +21,9 @@ def predict_scene(out: str, params: PredictParams = PredictParams(), run: RunPar
         run: Where it runs.
     """
     progress = begin_progress(f"predict {out}")
-    probability = tasks.predict(params, out, run, share_out(progress, 1)[0])
+    predicted = tasks.predict(params, out, run, share_out(progress, 1)[0])
     end_progress(progress)
-    return probability
+    return predicted
 
 
 if __name__ == "__main__":

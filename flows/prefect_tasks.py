@@ -28,33 +28,33 @@ _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": Fa
 @task(name="ingest", **_STEP)
 def ingest(params: IngestParams, out: str, run: ClusterParams, share: Share) -> str:
     """Scenes into a cube; returns the workspace."""
-    return steps.ingest(params, Path(out), run=run, progress=PrefectProgress(share)).workspace
+    return steps.ingest(params, out, run=run, progress=PrefectProgress(share)).workspace
 
 
 @task(name="label", **_STEP)
 def label(params: LabelParams, out: str, run: DeviceParams, share: Share) -> str:
     """Labels for a cube; returns their place."""
-    return steps.label(params, Path(out), run=run, progress=PrefectProgress(share)).labels
+    return steps.label(params, out, run=run, progress=PrefectProgress(share)).labels
 
 
 @task(name="train", **_STEP)
 def train(params: TrainParams, workspaces: list[str], out: str, run: DeviceParams, share: Share) -> str:
     """A network from labels; returns the model's folder."""
-    places = [Path(w) for w in workspaces]
-    return steps.train(params, places, Path(out), run=run, progress=PrefectProgress(share)).model
+    return steps.train(params, workspaces, Path(out), run=run, progress=PrefectProgress(share)).model
 
 
 @task(name="predict", **_STEP)
-def predict(params: PredictParams, out: str, run: RunParams, share: Share) -> str:
-    """A prediction for every pixel; returns its place."""
-    return steps.predict(params, Path(out), run=run, progress=PrefectProgress(share)).probability
+def predict(params: PredictParams, out: str, run: RunParams, share: Share) -> tuple[str, list[str]]:
+    """A prediction for every pixel; returns its place, and the tiles that failed."""
+    done = steps.predict(params, out, run=run, progress=PrefectProgress(share))
+    return done.probability, list(done.lost)
 
 
 @task(name="mosaic", **_STEP)
 def mosaic(out: str, share: Share) -> list[str]:
     """GeoTIFFs; returns their paths."""
-    done = steps.mosaic(Path(out), progress=PrefectProgress(share))
-    return [done.classes, done.probability]
+    done = steps.mosaic(out, progress=PrefectProgress(share))
+    return [done.products["classes"], done.products["probability"]]
 
 
 @task(name="evaluate", **_STEP)
@@ -62,14 +62,14 @@ def evaluate(params: EvaluateParams, out: str, share: Share) -> tuple[str, list[
     """Scores; returns the report's path and the rows of its table."""
     from flows.score_table import score_rows
 
-    done = steps.evaluate(params, Path(out), progress=PrefectProgress(share))
+    done = steps.evaluate(params, out, progress=PrefectProgress(share))
     return done.report, score_rows(done)
 
 
 @task(name="draw", **_STEP)
 def draw(out: str, truth: EvaluateParams | None) -> str:
     """A picture of scene, map and truth; returns its path."""
-    return steps.draw(Path(out), truth=truth)
+    return steps.draw(out, truth=truth)
 
 
 @task(name="prepare-demo", **_STEP)

@@ -1,6 +1,7 @@
 """The steps, each with the cluster it runs on: called as they are by the command line, as Prefect tasks by flows.
 
-Heavy libraries load inside: importing this file costs nothing, and importing a flow never imports torch.
+Heavy libraries load inside: importing this file costs nothing, and importing a flow never imports torch. A step's own
+load once the workspace is held, so that who finds it in use leaves at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from tasks.params import (
     EvaluateParams,
     IngestParams,
     LabelParams,
+    LeaseParams,
+    MosaicParams,
     PredictParams,
     RunParams,
     TrainParams,
@@ -22,62 +25,115 @@ from tasks.params import (
 
 if TYPE_CHECKING:
     from infra.progress import Progress
+    from infra.store import Store
+    from tasks.clean import Cleaned
     from tasks.evaluate import Evaluated
     from tasks.ingest import Ingested
     from tasks.label import LabelledScene
     from tasks.make_world import MadeWorld
     from tasks.mosaic import Mosaicked
     from tasks.predict import Predicted
+    from tasks.status import Status
     from tasks.train import Trained
 
 
-def ingest(params: IngestParams, out: Path, *, run: ClusterParams, progress: Progress) -> Ingested:
+def ingest(params: IngestParams, out: str, *, run: ClusterParams, progress: Progress) -> Ingested:
     """Scenes into a cube."""
     from infra.cluster import open_cluster
-    from tasks.ingest import ingest as step
+    from infra.lease import hold
+    from infra.store import open_store
 
-    with open_cluster(run.cluster, workers=run.workers) as cluster:
-        return step(params, out, cluster=cluster, progress=progress)
+    store = open_store(out)
+    with hold(store, command="ingest", under=run.lease) as lease:
+        from tasks.ingest import ingest as step
+
+        with open_cluster(run.cluster, workers=run.workers) as cluster:
+            return step(params, store, grip=lease.grip, cluster=cluster, progress=progress)
 
 
-def label(params: LabelParams, out: Path, *, run: DeviceParams, progress: Progress) -> LabelledScene:
+def label(params: LabelParams, out: str, *, run: DeviceParams, progress: Progress) -> LabelledScene:
     """Labels for a cube."""
-    from tasks.label import label as step
+    from infra.lease import hold
 
-    return step(params, out, device=run.device, progress=progress)
+    store = _workspace(out)
+    with hold(store, command="label", under=run.lease) as lease:
+        from tasks.label import label as step
+
+        return step(params, store, grip=lease.grip, device=run.device, progress=progress)
 
 
-def train(params: TrainParams, workspaces: list[Path], out: Path, *, run: DeviceParams, progress: Progress) -> Trained:
+def train(params: TrainParams, workspaces: list[str], out: Path, *, run: DeviceParams, progress: Progress) -> Trained:
     """A network from labels."""
     from tasks.train import train as step
 
     return step(params, workspaces, out, device=run.device, progress=progress)
 
 
-def predict(params: PredictParams, out: Path, *, run: RunParams, progress: Progress) -> Predicted:
+def predict(params: PredictParams, out: str, *, run: RunParams, progress: Progress) -> Predicted:
     """A prediction for every pixel."""
     from infra.cluster import open_cluster
-    from infra.device import choose_device
-    from tasks.predict import predict as step
+    from infra.device import choose_device, lanes_for
+    from infra.lease import hold
 
-    device = choose_device(run.device)
-    workers = run.workers or (1 if device == "cuda" else None)
-    with open_cluster(run.cluster, workers=workers) as cluster:
-        return step(params, out, cluster=cluster, device=device, progress=progress)
+    store = _workspace(out)
+    with hold(store, command="predict", under=run.lease) as lease:
+        from tasks.predict import predict as step
+
+        device = choose_device(run.device)
+        workers = run.workers or lanes_for(device)
+        with open_cluster(run.cluster, workers=workers, device=device) as cluster:
+            return step(params, store, grip=lease.grip, cluster=cluster, device=device, progress=progress)
 
 
-def mosaic(out: Path, *, progress: Progress) -> Mosaicked:
+def mosaic(
+    out: str, params: MosaicParams = MosaicParams(), *, run: LeaseParams = LeaseParams(), progress: Progress
+) -> Mosaicked:
     """GeoTIFFs from a prediction."""
-    from tasks.mosaic import mosaic as step
+    from infra.lease import hold
 
-    return step(out, progress=progress)
+    store = _workspace(out)
+    with hold(store, command="mosaic", under=run.lease) as lease:
+        from tasks.mosaic import mosaic as step
+
+        return step(params, store, grip=lease.grip, progress=progress)
 
 
-def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evaluated:
+def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluated:
     """Scores against a truth."""
-    from tasks.evaluate import evaluate as step
+    from infra.lease import hold
 
-    return step(params, out, progress=progress)
+    store = _workspace(out)
+    with hold(store, command="evaluate"):
+        from tasks.evaluate import evaluate as step
+
+        return step(params, store, progress=progress)
+
+
+def status(out: str) -> Status:
+    """What is done in a workspace, and who is at work there."""
+    from infra.store import open_store
+    from tasks.status import read_status
+
+    return read_status(open_store(out))
+
+
+def lost_tiles(out: str) -> list[str]:
+    """The tiles of a prediction that failed."""
+    from infra.store import open_store
+    from tasks.status import lost_tiles as look
+
+    return look(open_store(out))
+
+
+def clean(out: str, *, progress: Progress) -> Cleaned:
+    """A workspace without what is not needed."""
+    from infra.lease import hold
+
+    store = _workspace(out)
+    with hold(store, command="clean") as lease:
+        from tasks.clean import clean as step
+
+        return step(store, grip=lease.grip, progress=progress)
 
 
 def make_world(params: WorldParams, out: Path, *, progress: Progress) -> MadeWorld:
@@ -87,8 +143,21 @@ def make_world(params: WorldParams, out: Path, *, progress: Progress) -> MadeWor
     return step(params, out, progress=progress)
 
 
-def draw(out: Path, *, truth: EvaluateParams | None) -> str:
+def draw(out: str, *, truth: EvaluateParams | None) -> str:
     """A picture of scene, map and truth side by side."""
+    from infra.store import open_store
     from tasks.draw import draw as step
 
-    return step(out, truth=truth)
+    return step(open_store(out), truth=truth)
+
+
+def _workspace(out: str) -> Store:
+    """The store of a workspace. A place that is none is refused before the lease makes a folder there."""
+    from infra.store import open_store
+
+    store = open_store(out)
+    if not store.exists("workspace.json") and not store.keys("lease"):  # an ingest under way has the lease only
+        from tasks.workspace import open_workspace
+
+        open_workspace(store)
+    return store

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from infra.errors import GeoloomError
+from infra.errors import GeoloomError, PartialResult, UnusableInput
 from infra.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 INTERRUPTED, TERMINATED = 130, 143
+SHOWN = 5
+"""Failed tiles that are named; the rest stand in the JSON."""
+GRACE = 8.0
+"""Seconds that a terminated command has to end what is under way; what it leaves then is swept by the next run."""
 
 
 @dataclass(slots=True)
@@ -37,52 +43,82 @@ class Outcome:
     """mpix, tiles_total, tiles_run and the like."""
     lines: list[str] = field(default_factory=list)
     """What a person reads at the end."""
+    code: int = 0
+    """What the process ends with where nothing is raised."""
+
+    def holes(self, lost: Sequence[str]) -> None:
+        """Tiles failed: the result is there, with holes, and the exit code says so."""
+        self.code = PartialResult.exit_code
+        self.counts["lost"] = list(lost)
+        self.lines.append(f"{len(lost)} tiles failed and are nodata: {'; '.join(lost[:SHOWN])}; run predict again.")
 
 
 @contextmanager
 def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[tuple[Outcome, Progress]]:
     """Run a command's body, report how it ended and exit with its code; a success returns."""
     outcome, started = Outcome(), time.monotonic()
-    signal.signal(signal.SIGTERM, _terminate)
-    status, code, message = "done", 0, ""
+
+    def tell(ending: Ending) -> None:
+        if ending.message:
+            print(f"geoloom {name}: {ending.message}", file=sys.stderr)
+        elif not quiet and not as_json:
+            print("\n".join(outcome.lines))
+        if as_json:
+            _print_json(name, outcome, ending, seconds=time.monotonic() - started)
+
+    _heed_termination(tell)
+    ending = Ending("done", 0)
     try:
         with _speaking(quiet=quiet) as progress:
             yield outcome, progress
-    except GeoloomError as error:
-        status, code, message = "failed", error.exit_code, str(error)
-        _trace(debug)
-    except ValidationError as error:
-        status, code, message = "failed", 2, explain(error)
-        _trace(debug)
-    except KeyboardInterrupt:
-        status, code, message = "interrupted", INTERRUPTED, "Interrupted; run the same command again."
-    except _Terminated:
-        status, code, message = "interrupted", TERMINATED, "Terminated; run the same command again."
-    except Exception as error:  # noqa: BLE001 - the last frame: whatever it is, the user gets one sentence
-        status, code = "failed", 1
-        message = (
-            f"A fault in geoloom: {type(error).__name__}: {error}. Run again with --debug and report what it prints."
-        )
-        _trace(debug)
-    if message:
-        print(f"geoloom {name}: {message}", file=sys.stderr)
-    elif not quiet and not as_json:
-        print("\n".join(outcome.lines))
-    if as_json:
-        _print_json(name, outcome, status=status, seconds=time.monotonic() - started, message=message)
-    if code:
-        sys.exit(code)
+        if outcome.code:
+            ending = Ending("partial", outcome.code)
+    except (GeneratorExit, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the last frame: whatever it is, the user gets one sentence
+        ending = _ending(error)
+        if debug and ending.status == "failed":
+            traceback.print_exc()
+    tell(ending)
+    if ending.code:
+        sys.exit(ending.code)
 
 
-def _print_json(name: str, outcome: Outcome, *, status: str, seconds: float, message: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended."""
+
+    status: str
+    code: int
+    message: str = ""
+
+
+TERMINATION = Ending("interrupted", TERMINATED, "Terminated; run the same command again.")
+
+
+def _ending(error: BaseException) -> Ending:
+    if isinstance(error, GeoloomError):
+        return Ending("failed", error.exit_code, str(error))
+    if isinstance(error, ValidationError):
+        return Ending("failed", UnusableInput.exit_code, explain(error))
+    if isinstance(error, KeyboardInterrupt):
+        return Ending("interrupted", INTERRUPTED, "Interrupted; run the same command again.")
+    # Prefect turns SIGTERM into an exception of its own while a flow runs.
+    if isinstance(error, _Terminated) or type(error).__name__ == "TerminationSignal":
+        return TERMINATION
+    said = f"A fault in geoloom: {type(error).__name__}: {error}. Run again with --debug and report what it prints."
+    return Ending("failed", GeoloomError.exit_code, said)
+
+
+def _print_json(name: str, outcome: Outcome, ending: Ending, *, seconds: float) -> None:
     document: Mapping[str, Any] = {
         "command": name,
-        "status": status,
+        "status": ending.status,
         "wall_s": round(seconds, 3),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
         "outputs": outcome.outputs,
         **outcome.counts,
-        **({"message": message} if message else {}),
+        **({"message": ending.message} if ending.message else {}),
     }
     print(json.dumps(document, ensure_ascii=False, default=str))
 
@@ -91,13 +127,21 @@ class _Terminated(BaseException):
     """SIGTERM: unwinds like an interrupt, so that temporary files go."""
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _heed_termination(tell: Callable[[Ending], None]) -> None:
+    """From now on SIGTERM unwinds what is under way, and where that takes too long the process tells it and ends."""
 
+    def leave() -> None:
+        tell(TERMINATION)
+        sys.stdout.flush()
+        os._exit(TERMINATED)
 
-def _trace(debug: bool) -> None:  # noqa: FBT001
-    if debug:
-        traceback.print_exc()
+    def terminate(*_: object) -> None:
+        last = threading.Timer(GRACE, leave)
+        last.daemon = True
+        last.start()
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
 
 
 def explain(error: ValidationError) -> str:

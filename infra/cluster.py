@@ -1,126 +1,99 @@
-"""Where tasks of a Dask graph run: lanes in this process, processes on this machine, or a running scheduler.
+"""Where jobs run: lanes in this process, processes on this machine, or the workers of many machines.
 
-One context manager gives a `Cluster`, whose `run` takes delayed tasks (they may depend on each other), computes each
-once and calls back as each ends. Steps do not know which kind they run on.
+One context manager gives a `Cluster`, whose `run` takes jobs (they may wait for each other), runs each once and calls
+back as each ends. Steps do not know which kind they run on. docs/clusters.md says how each kind is set up.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
-from urllib.parse import urlparse
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-import dask.base
-from dask.callbacks import Callback
-from dask.delayed import Delayed
+Device = Literal["cpu", "cuda"]
+QUEUES = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar")
+KINDS = f"lanes, processes, cuda, kubernetes, {', '.join(QUEUES)}, or a Dask scheduler's address (tcp://..., tls://...)"
 
-from infra.errors import UnusableInput
 
-KINDS = "lanes, processes, or the address of a Dask scheduler (tcp://..., tls://...)"
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call that may run in any thread or process, and twice where a worker dies."""
+
+    key: str
+    """Unique in a run."""
+    call: Callable[..., Any]
+    """A function of a module, which every worker can import."""
+    args: tuple[Any, ...] = ()
+    """Small values that can be pickled: pixels go by the workspace."""
+    after: tuple[str, ...] = ()
+    """Keys of jobs that must have ended first; they come earlier in the order."""
 
 
 class Cluster(Protocol):
-    """Runs delayed tasks."""
+    """Runs jobs."""
 
-    workers: int
-    """How many tasks run at a time."""
+    @property
+    def workers(self) -> int:
+        """Lanes over all processes."""
 
-    def run(self, jobs: Sequence[Delayed], *, done: Callable[[], None]) -> list[Any]:
-        """Compute every job once, call `done` as each ends, and return their results in order."""
+    @property
+    def lanes(self) -> int:
+        """Networks at work at once in one process."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that one process may use."""
 
-class Lanes:
-    """Threads of this process: no start-up cost, one copy of the network."""
+    def run(self, jobs: Iterable[Job], *, done: Callable[[Job, Any], None]) -> None:
+        """Run every job once, each after those it names, and call `done` with its result in this thread.
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+        Jobs start in the order given, as far as those they wait for allow, and are taken from the iterable only as
+        there is room: it may be lazy and long. No result is kept. The first error, of a job or of `done` or an
+        interrupt of this thread, starts no other job, tells those under way to end (`infra.stopping`), waits for
+        them, and is raised.
 
-    def run(self, jobs: Sequence[Delayed], *, done: Callable[[], None]) -> list[Any]:
-        """Compute on Dask's threaded scheduler."""
-        keys = {job.key for job in jobs}
+        Raises:
+            GeoloomError: a worker died again and again at one job, or the scheduler is gone.
+            KeyError: a job waits for one that did not come before it.
+        """
 
-        def finished(key: Any, *_: Any) -> None:
-            if key in keys:
-                done()
-
-        with Callback(posttask=finished):
-            return list(dask.base.compute(*jobs, scheduler="threads", num_workers=self.workers, optimize_graph=False))
-
-
-class Distributed:
-    """A `distributed.Client`: processes on this machine or many machines."""
-
-    def __init__(self, client: Any, workers: int) -> None:
-        self.client = client
-        self.workers = workers
-
-    def run(self, jobs: Sequence[Delayed], *, done: Callable[[], None]) -> list[Any]:
-        """Compute on the scheduler; a task's error is raised here and cancels the rest."""
-        from distributed import as_completed
-
-        futures = self.client.compute(list(jobs), optimize_graph=False)
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done()
-            return list(self.client.gather(futures))
-        finally:
-            self.client.cancel(futures)
+    def everywhere(self, call: Callable[..., Any], *args: Any) -> list[Any]:
+        """Call once in each process that runs jobs, and return what each gave."""
 
 
 @contextmanager
-def open_cluster(kind: str = "lanes", *, workers: int | None = None) -> Iterator[Cluster]:
-    """Open where tasks run.
+def open_cluster(
+    kind: str = "lanes", *, workers: int | None = None, device: Device = "cpu", patience: float | None = None
+) -> Iterator[Cluster]:
+    """Open where jobs run.
 
     Args:
-        kind: `lanes` (threads of this process), `processes` (a `LocalCluster`), or a scheduler's address.
-        workers: lanes or processes; by default one per core this process may use.
+        kind: one of `KINDS`.
+        workers: lanes; processes of a kind that starts them; jobs at a time on a running scheduler. By default one
+            per core (lanes, processes), one per GPU (cuda), all there are (a running scheduler). A batch queue and
+            Kubernetes must be told.
+        device: `cuda` sends jobs to workers that have the resource GPU, one network at a time to each.
+        patience: seconds to wait for the scheduler and for a first worker; by default 30, and 600 where workers wait
+            in a queue.
 
     Raises:
-        UnusableInput: another kind, or plain tcp to a machine that is not this one.
+        UnusableInput: another kind, a library that is not installed, plain tcp to a machine that is not this one, no
+            scheduler, no worker, or one with other versions.
     """
-    count = workers or cores()
     if kind == "lanes":
-        yield Lanes(count)
-    elif kind == "processes":
-        from distributed import Client, LocalCluster
+        from infra.lanes import Lanes
 
-        with (
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, memory_limit=0) as local,
-            Client(local) as client,
-        ):
-            yield Distributed(client, count)
-    elif kind.startswith(("tcp://", "tls://")):
-        _refuse_open_network(kind)
-        from distributed import Client
+        yield Lanes(workers or cores())
+        return
+    from infra.dask_kinds import open_dask
 
-        try:
-            client = Client(kind, timeout=20)
-        except OSError as error:
-            raise UnusableInput(f"No Dask scheduler answers at {kind}; start one, or give --cluster lanes.") from error
-        with client:
-            client.get_versions(check=True)
-            yield Distributed(client, max(1, sum(client.nthreads().values())))
-    else:
-        raise UnusableInput(f"--cluster was '{kind}'; expected {KINDS}.")
+    wait = patience or (600.0 if kind in (*QUEUES, "kubernetes") else 30.0)
+    with open_dask(kind, workers=workers, device=device, patience=wait) as cluster:
+        yield cluster
 
 
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def _refuse_open_network(address: str) -> None:
-    url = urlparse(address)
-    host = url.hostname or ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if url.scheme == "tcp" and not loopback:
-        raise UnusableInput(
-            f"--cluster was {address}: anyone who reaches a plain tcp:// scheduler can run code on it; use tls://."
-        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from infra.cluster import Device
 from infra.errors import UnusableInput
 from infra.settings import settings
 
 
-def choose_device(wanted: str = "auto") -> str:
+def choose_device(wanted: str = "auto") -> Device:
     """`cuda` where there is a GPU and the wish allows it, else `cpu`.
 
     Raises:
@@ -19,3 +20,8 @@ def choose_device(wanted: str = "auto") -> str:
     if wish == "cuda" and not there:
         raise UnusableInput("A GPU was asked for (--device cuda) and torch finds none here; use --device cpu.")
     return "cuda" if there and wish != "cpu" else "cpu"
+
+
+def lanes_for(device: str) -> int | None:
+    """Lanes where the user does not say: two a GPU, so that one batch is copied while another computes; else None."""
+    return 2 if device == "cuda" else None

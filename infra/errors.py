@@ -3,7 +3,9 @@
     Exception
     └── GeoloomError                     1  a fault of ours
         ├── UnusableInput (ValueError)   2  what the user gave cannot be used
-        └── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
+        ├── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
+        ├── PartialResult                3  a result with holes: tiles failed, and are named
+        └── WorkspaceBusy                4  another run holds the workspace
 
 Every message is one sentence: what was given, what was expected, what to do. This module imports nothing, so that
 every layer may raise from it (docs/decisions/0001-one-error-tree.md).
@@ -26,3 +28,15 @@ class UnwritableOutput(GeoloomError, OSError):
     """A result cannot be written where the user wants it."""
 
     exit_code = 2
+
+
+class PartialResult(GeoloomError):
+    """Tiles failed; their pixels are nodata."""
+
+    exit_code = 3
+
+
+class WorkspaceBusy(GeoloomError):
+    """Another run is at work in the workspace, or has taken it over from this one."""
+
+    exit_code = 4

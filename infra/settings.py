@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         default=Path("../shared/data"), description="A folder of sample scenes; the demo uses worlds without it."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+    tile_log: Path | None = Field(
+        default=None, description="A file that gets one line, a digest of its pixels, for each tile a network is given."
+    )
     gpu_pool: str = Field(default="gpu", description="The Prefect work pool that training and inference go to.")
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +22,31 @@ from infra.errors import GeoloomError, UnwritableOutput
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+RUN = secrets.token_hex(3)
+"""Tells this run's temporary names from those of a process of the same number: in containers each is number 1."""
+
+LEFTOVER = re.compile(r"\.(part|old|probe)\d+\..+|.+\.[0-9a-f]{32}\.partial", re.DOTALL)
+"""Names of what is not finished: ours, and those that zarr's LocalStore writes to before it renames."""
+
+_serial = count()
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success what was made there takes its place, on failure it is removed.
 
     Works for files and folders alike. A folder that stood there before is deleted only after the new one is complete.
+
+    Args:
+        path: the file or folder to make.
+        durable: it is on the disk when the block ends; without, it is only whole (a flush waits for whatever else is
+            being written, seconds on a busy disk).
 
     Raises:
         UnwritableOutput: the place cannot be written, or the disk is full.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".part{os.getpid()}.{path.name}")  # the suffix stays: drivers look at it
-    _remove(temporary)  # of a killed run whose number came round again, as in containers
+    temporary = temporary_name(path)
     try:
         with explaining(path):
             yield temporary
@@ -39,11 +54,34 @@ def replacing(path: Path) -> Iterator[Path]:
                 raise GeoloomError(f"Nothing was made for {path}.")
             if path.is_dir() and temporary.is_file():
                 raise UnwritableOutput(f"{path} is a folder and a file is to be written; name a file in it.")
-            _flush(temporary)
+            if durable:
+                _flush(temporary)
             _move(temporary, path)
-            _sync(path.parent)  # the names, too
+            if durable:
+                sync(path.parent)  # the names, too
     finally:
-        _remove(temporary)
+        remove(temporary)
+
+
+def temporary_name(path: Path, kind: str = "part") -> Path:
+    """A name beside `path` that nobody else takes; it ends in the same suffix, which drivers look at."""
+    return path.with_name(f".{kind}{os.getpid()}.{RUN}{next(_serial)}.{path.name}")
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove an unfinished file or folder of a killed run; this run's own stay.
+
+    A run killed between taking an old folder's name away and giving it to the new one leaves neither: the old one gets
+    its name back.
+    """
+    _, kind, run, name = [*path.name.split(".", 3), "", ""][:4]
+    if run.startswith(RUN):
+        return
+    with explaining(path):
+        if kind.startswith("old") and name and not path.with_name(name).exists():
+            path.rename(path.with_name(name))
+        else:
+            remove(path)
 
 
 @contextmanager
@@ -55,9 +93,8 @@ def explaining(path: Path) -> Iterator[None]:
         if isinstance(error, GeoloomError):
             raise
         if error.errno in NO_SPACE:
-            free = shutil.disk_usage(_existing(path)).free
             raise UnwritableOutput(
-                f"The disk is full while writing {path} ({free / 1e6:.0f} MB are free); "
+                f"The disk is full while writing {path} ({free_bytes(path) / 1e6:.0f} MB are free); "
                 "make room or choose another folder, and run again."
             ) from error
         if error.errno in (
@@ -86,8 +123,11 @@ def make_folder(path: Path) -> None:
         UnwritableOutput: it cannot be made or written to.
     """
     with explaining(path):
+        new = list(takewhile(lambda p: not p.exists(), (path, *path.absolute().parents)))
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe.{os.getpid()}"
+        for folder in new:
+            sync(folder.absolute().parent)  # what is made in it is as durable as its own name
+        probe = path / f".probe{os.getpid()}.{RUN}"
         probe.touch()
         probe.unlink(missing_ok=True)  # another thread's may be the same
 
@@ -96,6 +136,11 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write one JSON document in one piece, keys as given, floats exactly."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the disk that holds a path, or will."""
+    return shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
 
 
 def require_free(path: Path, need: int) -> None:
@@ -108,7 +153,7 @@ def require_free(path: Path, need: int) -> None:
     Raises:
         UnwritableOutput: less than that is free.
     """
-    free = shutil.disk_usage(_existing(path)).free
+    free = free_bytes(path)
     if free < need:
         raise UnwritableOutput(
             f"{path} needs about {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; "
@@ -116,16 +161,8 @@ def require_free(path: Path, need: int) -> None:
         )
 
 
-def _existing(path: Path) -> Path:
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
-
-
-def _flush(path: Path) -> None:
-    for entry in [path] if path.is_file() else [path, *path.rglob("*")]:
-        _sync(entry)
-
-
-def _sync(entry: Path) -> None:
+def sync(entry: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk."""
     descriptor = os.open(entry, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -133,9 +170,23 @@ def _sync(entry: Path) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, as far as it is there and may be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _flush(path: Path) -> None:
+    for entry in [path] if path.is_file() else [path, *path.rglob("*")]:
+        sync(entry)
+
+
 def _move(temporary: Path, path: Path) -> None:
     if path.is_dir():
-        old = path.with_name(f".old{os.getpid()}.{path.name}")
+        old = temporary_name(path, "old")
         path.rename(old)
         try:
             temporary.rename(path)
@@ -145,10 +196,3 @@ def _move(temporary: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -3,59 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from infra.errors import UnusableInput
 from models.card import ModelCard
 from models.checkpoint import load_model
+from models.malloc import keep_freed_memory
 from models.normalise import normalise
+from models.quantise import quantise_probability
+from models.runtime import REFERENCE, Runner, Runtime, build_runner, place
 
-Precision = Literal["float32", "bfloat16"]
 _AXES = 4  # n, band, y, x
 
 
 class Predictor:
-    """Class probabilities of batches of tiles.
+    """Class probabilities of batches of tiles; threads share it.
 
-    The bits of a result depend on the batch's composition, threads, memory format, precision, device kind and torch
-    version, and on nothing else. How many threads torch takes is set by the process, not here.
+    The bits of a result depend on the runtime, the batch's shape, the machine's kind (`models.machine`) and how many
+    threads torch takes for an operation, which is set by the process and not here; on nothing else.
     """
 
     def __init__(
-        self,
-        card: ModelCard,
-        network: nn.Module,
-        *,
-        device: str = "cpu",
-        precision: Precision = "float32",
-        channels_last: bool = True,
+        self, card: ModelCard, network: nn.Module, *, device: str = "cpu", runtime: Runtime = REFERENCE
     ) -> None:
-        if precision not in ("float32", "bfloat16"):
-            raise UnusableInput(f"Precision {precision!r} is not known: choose float32 or bfloat16.")
-        try:
-            self.device = torch.device(device)
-            self.network = network.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise UnusableInput(
-                f"Device {device!r} cannot be used here ({str(error).splitlines()[0]}): choose cpu."
-            ) from error
         self.card = card
-        self.precision = precision
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network.to(memory_format=self.memory_format)
-        if self.device.type == "cuda":
-            # Process-wide: the same algorithm every time, and float32 that means float32.
-            torch.backends.cudnn.deterministic = True
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.allow_tf32 = False
+        self.runtime = runtime
+        self._network = network
+        self._device = place(network, device)
+        self._runners: dict[tuple[int, ...], Runner] = {}
+        self._building = Lock()
+        if self._device.type == "cuda":
+            from models.gpu import Gpu
 
-    def __call__(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Probabilities (n, class, y, x) float32, summing to 1 over classes; what fills invalid pixels has no effect.
+            self._gpu: Gpu | None = Gpu(self._device, mean=card.mean, std=card.std)
+        else:
+            self._gpu = None
+
+    def __call__(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Probabilities (n, class, y, x) in 254ths, summing to 254; what fills invalid pixels has no effect.
 
         Args:
             image: (n, band, y, x), any numeric dtype, source units, bands in the card's order; y and x are multiples
@@ -63,18 +54,53 @@ class Predictor:
             valid: (n, y, x) bool, True = data.
 
         Raises:
-            UnusableInput: the shapes do not fit the model or each other.
+            UnusableInput: the shapes do not fit the model or each other, or the runtime cannot be used here.
+            GeoloomError: the network's probabilities are no numbers.
         """
-        self._check(image, valid)
-        batch = torch.from_numpy(normalise(image, valid, mean=self.card.mean, std=self.card.std))
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
-        ):
-            logits = self.network(batch.to(self.device, memory_format=self.memory_format))  # (n, class, y, x)
-            probability = logits.float().softmax(dim=1)
-        result: NDArray[np.float32] = probability.contiguous().cpu().numpy()
+        runner = self._runner(image, valid)
+        if self._gpu is not None:
+            return self._gpu.quantised(runner, image, valid)
+        return quantise_probability(self._probability(runner, image, valid).numpy())
+
+    def probabilities(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """The same before rounding: (n, class, y, x) float32, summing to 1 over classes."""
+        runner = self._runner(image, valid)
+        if self._gpu is not None:
+            return self._gpu.probabilities(runner, image, valid)
+        result: NDArray[np.float32] = self._probability(runner, image, valid).numpy()
         return result
+
+    @property
+    def on_cpu(self) -> bool:
+        """True where its network computes on a CPU."""
+        return self._device.type == "cpu"
+
+    def prepare(self, batch: int, tile: int) -> None:
+        """Do now what the first batch of this shape would wait for.
+
+        Raises:
+            UnusableInput: the runtime cannot be used here.
+        """
+        self._runner_for((batch, len(self.card.bands), tile, tile))
+
+    def _probability(self, runner: Runner, image: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
+        batch = torch.from_numpy(normalise(image, valid, mean=self.card.mean, std=self.card.std))
+        with torch.inference_mode():
+            return runner(batch.contiguous(memory_format=torch.channels_last)).softmax(dim=1)  # (n, class, y, x)
+
+    def _runner(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> Runner:
+        self._check(image, valid)
+        return self._runner_for(image.shape)
+
+    def _runner_for(self, shape: tuple[int, ...]) -> Runner:
+        key = () if self.runtime.kind == "eager" else shape
+        found = self._runners.get(key)
+        if found is None:
+            with self._building:
+                found = self._runners.get(key)
+                if found is None:
+                    found = self._runners[key] = build_runner(self._network, self.runtime, shape=shape)
+        return found
 
     def _check(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         bands, stride = len(self.card.bands), self.card.stride
@@ -92,13 +118,14 @@ class Predictor:
             )
 
 
-def load_predictor(
-    folder: Path, *, device: str = "cpu", precision: Precision = "float32", channels_last: bool = True
-) -> Predictor:
-    """A saved model, ready to predict.
+def load_predictor(folder: Path, *, device: str = "cpu", runtime: Runtime = REFERENCE) -> Predictor:
+    """A saved model, ready to predict; on a CPU, the process keeps memory for it (`models.malloc`).
 
     Raises:
         UnusableInput: the model is damaged or the device is not there.
     """
     network, card = load_model(folder)
-    return Predictor(card, network, device=device, precision=precision, channels_last=channels_last)
+    predictor = Predictor(card, network, device=device, runtime=runtime)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
+    return predictor

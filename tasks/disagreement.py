@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from zarr.storage import MemoryStore
 
 from models.predictor import Predictor
 from tasks.raster import cube as cubes
-from tasks.raster import probability as prob
-from tasks.raster.blend import NODATA, predicted_class, quantise
+from tasks.raster.blend import predicted_class
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, crop, whole
+from tasks.raster.probability import SHARD
 from tasks.raster.tiling import cut_scene
+from tasks.raster.weave import weave_whole
 
 ACCEPTED = 0.005
 """Share of pixels that may differ."""
@@ -41,7 +41,7 @@ def choose_seams(predictor: Predictor, cube: Cube, window: Window, *, bands: tup
         tile: pixels a side.
     """
     tried: list[Seams] = []
-    for part in (32, 16, 8, 5, 4):  # margin as a part of the tile; the ramp is half of it
+    for part in (32, 16, 8, 5):  # margin as a part of the tile; the ramp is half of it, their sum half a tile at most
         margin, ramp = tile // part, tile // part // 2
         if tile - 2 * margin - ramp < predictor.card.stride:
             break  # such a tile would keep nothing
@@ -61,25 +61,25 @@ def measure(
     stride = predictor.card.stride
     pad = [(0, -n % stride) for n in valid.shape]
     once = predictor(np.pad(image, [(0, 0), *pad])[None], np.pad(valid, pad)[None])[0]
-    want = quantise(once[:, : valid.shape[0], : valid.shape[1]])
-    want[:, ~valid] = NODATA
+    want = once[:, : valid.shape[0], : valid.shape[1]]
 
     grid = crop(cube.grid, window)
     tiling = cut_scene(
-        (valid.shape[0], valid.shape[1]), tile=tile, margin=margin, ramp=ramp, stride=stride, shard=prob.SHARD
+        (valid.shape[0], valid.shape[1]), tile=tile, margin=margin, ramp=ramp, stride=stride, shard=SHARD
     )
     names = tuple(cube.bands[b] for b in bands)
-    classes = predictor.card.classes
-    with tempfile.TemporaryDirectory(prefix="geoloom-") as folder:
-        root = Path(folder)
-        cubes.create_cube(root / "cube.zarr", grid, bands=names, dtype=str(cube.dtype), scenes=[])
-        cubes.write_block(root / "cube.zarr", whole(grid), image=image, valid=valid)
-        prob.create_probability(root / "p.zarr", grid, classes=tuple(classes), shard=tiling.block, attributes={})
-        weaving = prob.Weaving(
-            tiling, root / "cube.zarr", tuple(range(len(bands))), root / "p.zarr", root / "strips", len(classes), 1
-        )
-        for block in tiling.blocks():
-            prob.weave_block(weaving, block, predictor)
-        got = np.asarray(prob.open_probability(root / "p.zarr")[:])
+    place = MemoryStore()
+    cubes.create_cube(place, grid, bands=names, dtype=str(cube.dtype), scenes=[])
+    cubes.write_block(place, whole(grid), image=image, valid=valid)
+    statistics = tuple(cube.statistics[b] for b in bands)
+    cubes.finish_cube(place, statistics=statistics, blocks=[(whole(grid), cubes.count_cells(image, valid))])
+    got = weave_whole(
+        cubes.open_cube(place),
+        tiling,
+        bands=tuple(range(len(bands))),
+        classes=len(predictor.card.classes),
+        batch=1,
+        forward=predictor,
+    )
     differ = predicted_class(got) != predicted_class(want)
     return float(differ[valid].mean()) if valid.any() else 0.0

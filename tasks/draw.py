@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.storage import replacing
+from infra.store import Store
 from tasks.params import EvaluateParams
 from tasks.raster.classes import class_map
 from tasks.raster.grid import Window, whole
@@ -19,25 +17,25 @@ from tasks.workspace import open_workspace
 SIDE = 900
 
 
-def draw(out: Path, *, truth: EvaluateParams | None) -> str:
+def draw(store: Store, *, truth: EvaluateParams | None) -> str:
     """Write `products/preview.png` and return its path.
 
     Raises:
         UnusableInput: there is no map yet, or the truth does not fit.
     """
-    workspace = open_workspace(out)
+    workspace = open_workspace(store)
     cube, window = workspace.cube(), whole(workspace.grid)
-    path = workspace.products / "classes.tif"
-    with open_raster(path) as source:
-        classes = class_map(source.tags()["CLASS_NAMES"].split(","))
+    with store.fetched("products/classes.tif") as path:
+        with open_raster(path) as source:
+            classes = class_map(source.tags()["CLASS_NAMES"].split(","))
 
-    def read(part: Window) -> NDArray[np.uint8]:
-        return read_plane(path, part)
+        def read(part: Window) -> NDArray[np.uint8]:
+            return read_plane(path, part)
 
-    panels = [
-        ("scene", scene_picture(cube, window, side=SIDE)),
-        ("geoloom's map", class_picture(read, window, classes=classes, side=SIDE)),
-    ]
+        panels = [
+            ("scene", scene_picture(cube, window, side=SIDE)),
+            ("geoloom's map", class_picture(read, window, classes=classes, side=SIDE)),
+        ]
     if truth is not None:
         known = open_truth(
             truth.truth,
@@ -48,7 +46,6 @@ def draw(out: Path, *, truth: EvaluateParams | None) -> str:
             road_width=truth.road_width,
         )
         panels.append(("truth", class_picture(known.read, window, classes=classes, side=SIDE)))
-    target = workspace.products / "preview.png"
-    with replacing(target) as temporary:
+    with store.publishing("products/preview.png") as temporary:
         draw_panels(temporary, panels, classes)
-    return str(target)
+    return f"{store.url}/products/preview.png"

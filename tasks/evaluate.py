@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
-from infra.storage import write_json
+from infra.store import Store
 from models.metrics import Confusion, Scores
 from tasks.params import EvaluateParams
 from tasks.raster import grid as grids
@@ -20,9 +21,12 @@ from tasks.raster.classes import ClassMap, class_map
 from tasks.raster.scene import open_raster, read_plane
 from tasks.raster.truth import file_fingerprint, open_truth
 from tasks.raster.zarrays import open_group
-from tasks.workspace import Workspace, open_workspace
+from tasks.workspace import LABELS, Workspace, open_workspace
 
 WINDOW = 2048
+MAP = "products/classes.tif"
+
+Read = Callable[[grids.Window], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Evaluated:
     """True where what is scored has seen this truth: labels made from it, or a model trained on this scene."""
 
 
-def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evaluated:
+def evaluate(params: EvaluateParams, store: Store, *, progress: Progress) -> Evaluated:
     """Score the map, or the labels, against a truth, and write `products/scores.json` (or `label_scores.json`).
 
     Pixels where either side has no class do not count. A class that the truth cannot tell is `other` in the prediction
@@ -45,8 +49,19 @@ def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evalua
     Raises:
         UnusableInput: nothing to score, a truth that does not fit or made the labels, or no common pixel.
     """
-    workspace = open_workspace(out)
-    classes, read, leaks = _scored(workspace, params)
+    workspace = open_workspace(store)
+    with ExitStack() as fetched:
+        return _evaluate(params, workspace, progress, *_scored(workspace, params, fetched))
+
+
+def _evaluate(
+    params: EvaluateParams,
+    workspace: Workspace,
+    progress: Progress,
+    classes: ClassMap,
+    read: Read,
+    leaks: bool,  # noqa: FBT001
+) -> Evaluated:
     if leaks and params.what == "map":
         progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
     elif leaks and not params.ablation:
@@ -77,45 +92,41 @@ def evaluate(params: EvaluateParams, out: Path, *, progress: Progress) -> Evalua
             f"No pixel of {params.truth} has a class where the scene has one; check that they are of the same place."
         )
     scores = confusion.scores()
-    report = workspace.products / ("scores.json" if params.what == "map" else "label_scores.json")
-    write_json(
-        report,
-        {
-            "truth": params.truth,
-            "what": params.what,
-            "classes": list(classes.names),
-            "ablation": leaks,
-            **scores.to_json(),
-            "confusion": confusion.matrix.tolist(),
-        },
-    )
-    return Evaluated(str(report), scores, classes.names, leaks)
+    report = f"products/{'scores.json' if params.what == 'map' else 'label_scores.json'}"
+    document = {
+        "truth": params.truth,
+        "what": params.what,
+        "classes": list(classes.names),
+        "ablation": leaks,
+        **scores.to_json(),
+        "confusion": confusion.matrix.tolist(),
+    }
+    workspace.store.write(report, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+    return Evaluated(f"{workspace.store.url}/{report}", scores, classes.names, leaks)
 
 
-Read = Callable[[grids.Window], NDArray[np.uint8]]
-
-
-def _scored(workspace: Workspace, params: EvaluateParams) -> tuple[ClassMap, Read, bool]:
+def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) -> tuple[ClassMap, Read, bool]:
     """The classes of what is scored, how to read it, and whether it was made from the truth."""
     if params.what == "labels":
-        group = open_group(workspace.labels_path, made_by="label")
+        group = open_group(workspace.store.zarr(LABELS), made_by="label")
         about: dict[str, Any] = dict(group.attrs)
         if about["cube"] != workspace.cube().fingerprint:
             raise UnusableInput(
-                f"The labels in {workspace.root} are of other pixels than its cube's; run 'geoloom label' again."
+                f"The labels in {workspace.store.url} are of other pixels than its cube's; run 'geoloom label' again."
             )
         leaks = bool(about["from_truth"]) or file_fingerprint(params.truth) in about["sources"]
         return class_map(about["classes"]), lambda window: np.asarray(group["label"][window]), leaks
-    path = workspace.products / "classes.tif"
-    if not path.is_file():
+    if not workspace.store.exists(MAP):
         raise UnusableInput(
-            f"There is no map in {workspace.root} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
+            f"There is no map in {workspace.store.url} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
         )
+    path = fetched.enter_context(workspace.store.fetched(MAP))
     with open_raster(path) as source:
         tags = source.tags()
     if tags["GEOLOOM_CUBE"] != workspace.cube().fingerprint:
         raise UnusableInput(
-            f"The map in {workspace.root} is of other pixels than its cube's; run 'geoloom predict' and 'mosaic' again."
+            f"The map in {workspace.store.url} is of other pixels than its cube's; "
+            "run 'geoloom predict' and 'mosaic' again."
         )
     names = tuple(tags["CLASS_NAMES"].split(","))
 

@@ -1,25 +1,40 @@
-"""Ingest: scenes into a cube, block by block."""
+"""Ingest: scenes into a cube, block by block.
+
+A block is read, counted and written by one job, and then stands in the ledger: under a fingerprint of the scenes' files
+(size and time of change), so that a rerun reads only what an interrupted one had left, or all of it when a file has
+changed. What the pixels are is known by cells (`tasks/raster/cube.py`), so later steps redo only what differs.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dask.delayed import delayed
+import numpy as np
+from numpy.typing import NDArray
 
-from infra.cluster import Cluster
+from infra.cluster import Cluster, Job
+from infra.lease import Grip
+from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
-from infra.storage import replacing, require_free
+from infra.stopping import check
+from infra.store import Store, require_room
 from tasks.params import IngestParams
 from tasks.raster import cube as cubes
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, class_map
+from tasks.raster.digest import digest
+from tasks.raster.fingerprint import fingerprint
 from tasks.raster.scene import describe_scene
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
-from tasks.workspace import Source, new_workspace
+from tasks.units import read_entries, replacing_shards, to_do, writing_to
+from tasks.workspace import CUBE, DOCUMENT, INGEST, Source, new_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +46,17 @@ class Ingested:
     columns: int
     bands: tuple[str, ...]
     valid_share: float
-    blocks: int
+    units_total: int
+    units_run: int
 
 
-def ingest(params: IngestParams, out: Path, *, cluster: Cluster, progress: Progress) -> Ingested:
-    """Bring scenes into a workspace's cube; each block is read, counted and written by one Dask task.
+def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, progress: Progress) -> Ingested:
+    """Bring scenes into a workspace's cube.
 
     Raises:
         UnusableInput: a scene cannot be used, or scenes do not fit together.
         UnwritableOutput: the workspace cannot be written.
+        WorkspaceBusy: another run has taken the workspace over.
     """
     union = unite(
         tuple(describe_scene(path) for path in params.scenes),
@@ -48,34 +65,62 @@ def ingest(params: IngestParams, out: Path, *, cluster: Cluster, progress: Progr
         dtype=params.dtype,
     )
     classes = class_map(params.classes) if params.classes else DEFAULT_CLASSES
-    workspace = new_workspace(out, grid=union.grid, classes=classes)
+    new_workspace(store, grid=union.grid, classes=classes)  # refuses one of another version
     rows, columns = union.grid.shape
-    pixel = len(union.names) * (2 if union.dtype.endswith("16") else 4 if union.dtype == "float32" else 1) + 1
-    require_free(out, rows * columns * pixel)
+    place, ledger = store.zarr(CUBE), Ledger(store, INGEST)
+    if not cubes.is_cube(place, union.grid, bands=union.names, dtype=union.dtype):
+        require_room(store, rows * columns * (len(union.names) * np.dtype(union.dtype).itemsize + 1))
+        store.delete([DOCUMENT])
+        ledger.forget_all()
+        store.delete_all(CUBE)
+        with writing_to(store):
+            cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=list(params.scenes))
 
-    windows = list(grids.windows((rows, columns), cubes.BLOCK))
-    with replacing(workspace.cube_path) as path:
-        cubes.create_cube(path, union.grid, bands=union.names, dtype=union.dtype, scenes=list(params.scenes))
-        job = delayed(_ingest_block, pure=False)
-        with counting(progress, "ingest", total=len(windows), unit="blocks") as bar:
-            counts: list[BlockCount] = cluster.run([job(union, window, path) for window in windows], done=bar.advance)
-        statistics = tuple(merge_bands(c.bands[i] for c in counts) for i in range(len(union.names)))
-        fingerprint = _combine(c.digest for c in counts)
-        cubes.finish_cube(path, statistics=statistics, fingerprint=fingerprint)
+    windows = {unit_of(window): window for window in grids.windows((rows, columns), cubes.BLOCK)}
+    files = [_signature(path) for path in params.scenes]
+    scene = fingerprint({"union": _describe(union), "files": files})
+    marks = {unit: fingerprint({"scene": scene, "unit": unit}) for unit in windows}
+    pending = to_do(ledger, marks)
+    if pending:
+        store.delete([DOCUMENT])
+        for name in ("digests", "counts"):
+            store.delete_all(f"{CUBE}/{name}")
+    with counting(progress, "ingest", total=len(pending), unit="blocks") as bar:
+        jobs = [
+            Job(f"ingest-{unit}", _ingest_block, (union, windows[unit], store, grip, Entry(unit, marks[unit], "")))
+            for unit in pending
+        ]
+        cluster.run(jobs, done=lambda _job, _result: bar.advance())
 
+    counts = {unit: _unpack(entry.facts) for unit, entry in read_entries(ledger, marks).items()}
+    ordered = [counts[unit] for unit in windows]
+    if pending or not store.exists(f"{CUBE}/digests/zarr.json"):
+        grip.check()
+        statistics = tuple(merge_bands(c.bands[i] for c in ordered) for i in range(len(union.names)))
+        cells = [(windows[unit], counts[unit].cells) for unit in windows]
+        with writing_to(store):
+            mark = cubes.finish_cube(place, statistics=statistics, blocks=cells)
+    else:
+        mark = cubes.open_cube(place).fingerprint
     sources = tuple(
         Source(
             scene.path,
-            fingerprint if len(union.scenes) == 1 else _combine(c.scenes[i] for c in counts),
+            mark if len(union.scenes) == 1 else _combine(c.scenes[i] for c in ordered),
             scene.attribution,
         )
         for i, scene in enumerate(union.scenes)
     )
-    new_workspace(out, grid=union.grid, classes=classes, sources=sources).save()
-    valid = sum(c.valid for c in counts)
+    new_workspace(store, grid=union.grid, classes=classes, sources=sources).save()
+    valid = sum(int(c.cells.counts.sum()) for c in ordered)
     if not valid:
         progress.note("The scenes hold no data at all; every product will be nodata.")
-    return Ingested(str(out), rows, columns, union.names, valid / (rows * columns), len(windows))
+    share = valid / (rows * columns)
+    return Ingested(store.url, rows, columns, union.names, share, len(windows), len(pending))
+
+
+def unit_of(window: grids.Window) -> str:
+    """The name of the block that begins where a window does."""
+    return f"{window[0].start // cubes.BLOCK}_{window[1].start // cubes.BLOCK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +128,66 @@ class BlockCount:
     """What one block adds to the whole."""
 
     bands: tuple[BandCount, ...]
-    valid: int
-    digest: str
+    cells: cubes.BlockCells
     scenes: tuple[str, ...]
     """A hash for each scene, where there are several."""
 
 
-def _ingest_block(union: Union, window: grids.Window, path: Path) -> BlockCount:
+def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, entry: Entry) -> None:
+    check()
     image, valid = union.read(window)
-    cubes.write_block(path, window, image=image, valid=valid)
+    with replacing_shards(grip, CUBE, cubes.block_names(window, bands=len(image))):
+        cubes.write_block(store.zarr(CUBE), window, image=image, valid=valid)
     several = range(len(union.scenes)) if len(union.scenes) > 1 else ()
-    return BlockCount(
+    count = BlockCount(
         tuple(count_band(plane, valid) for plane in image),
-        int(valid.sum()),
-        _digest(image, valid),
-        tuple(_digest(*union.read(window, only=i)) for i in several),
+        cubes.count_cells(image, valid),
+        tuple(digest(*union.read(window, only=i)) for i in several),
     )
+    checksum = digest(count.cells.digests)
+    Ledger(store, INGEST).record(Entry(entry.unit, entry.fingerprint, checksum, short=False, facts=_pack(count)))
 
 
-def _digest(image: Any, valid: Any) -> str:
-    hasher = hashlib.blake2b(digest_size=16)
-    hasher.update(image.tobytes())
-    hasher.update(valid.tobytes())
-    return hasher.hexdigest()
+def _signature(path: str) -> list[int]:
+    status = Path(path).stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
-def _combine(digests: Any) -> str:
+def _describe(union: Union) -> dict[str, Any]:
+    scenes = [
+        {k: v for k, v in asdict(s).items() if k != "grid"} | {"grid": grids.to_json(s.grid)} for s in union.scenes
+    ]
+    return {"scenes": scenes, "grid": grids.to_json(union.grid), "bands": union.bands, "dtype": union.dtype}
+
+
+def _pack(count: BlockCount) -> dict[str, Any]:
+    return {
+        "digests": _text(count.cells.digests),
+        "counts": _text(count.cells.counts),
+        "cells": list(count.cells.counts.shape),
+        "scenes": list(count.scenes),
+        "bands": [asdict(band) | {"histogram": _text(band.histogram)} for band in count.bands],
+    }
+
+
+def _unpack(facts: Any) -> BlockCount:
+    rows, cols = facts["cells"]
+    digests = _array(facts["digests"], np.uint64).reshape(-1, rows, cols, 2)
+    counts = _array(facts["counts"], np.uint32).reshape(rows, cols)
+    bands = tuple(
+        BandCount(**(band | {"edges": tuple(band["edges"]), "histogram": _array(band["histogram"], np.int64)}))
+        for band in facts["bands"]
+    )
+    return BlockCount(bands, cubes.BlockCells(digests, counts), tuple(facts["scenes"]))
+
+
+def _text(array: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes())).decode()
+
+
+def _array(text: str, dtype: Any) -> NDArray[Any]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
+
+
+def _combine(digests: Iterable[str]) -> str:
     return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()

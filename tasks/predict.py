@@ -1,30 +1,36 @@
-"""Predict: a model over a whole cube, tile by tile, blended without a seam."""
+"""Predict: a model over a whole cube, tile by tile, blended without a seam.
+
+The plan is made once and kept in the workspace; the ledger says which blocks are done under it. What is left is shared
+out (each tile to one block) and run as jobs; see `tasks/predict_block.py` for what one does.
+"""
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from threading import Lock
-from typing import Any
 
-from dask.delayed import delayed
-
-from infra.cluster import Cluster
-from infra.device import choose_device
+from infra.cluster import Cluster, Job
+from infra.lease import Grip
+from infra.ledger import Ledger
 from infra.progress import Progress, counting
-from infra.storage import make_folder, replacing, require_free
-from models.card import load_card
-from models.predictor import Precision, Predictor, load_predictor
+from infra.store import Store
+from models.card import ModelCard, load_card
 from tasks.model import find_model, fit_bands
 from tasks.params import PredictParams
+from tasks.predict_block import Did, Orders, finish_block, name, park_key, run_block, strip_key
+from tasks.prediction_estimate import Estimate, estimate
+from tasks.prediction_plan import Plan, make_plan
 from tasks.raster import probability as prob
+from tasks.raster.assign import Work, assign
+from tasks.raster.cube import BLOCK, Cube, DamagedCube
+from tasks.raster.fingerprint import Fingerprints
 from tasks.raster.grid import ground_resolution
-from tasks.raster.tiling import Block, cut_scene
-from tasks.workspace import open_workspace
+from tasks.raster.tiling import Block, Tile
+from tasks.raster.zarrays import CHUNK
+from tasks.units import to_do, writing_to
+from tasks.workspace import INGEST, PREDICT, PROBABILITY, Workspace, open_workspace
 
-BATCH = {"cpu": 1, "cuda": 8}
 RESCALE_OVER = 1.25
 
 
@@ -36,98 +42,177 @@ class Predicted:
     model: str
     tiles_total: int
     tiles_run: int
-    blocks: int
+    units_total: int
+    units_run: int
+    lost: tuple[str, ...]
+    """Tiles that failed, and why; where they have weight is nodata."""
     trained_here: bool
     """True where the model was trained on this very scene, so that scores on it are no evidence."""
+    plan: Plan
+    estimate: Estimate
 
 
-def predict(params: PredictParams, out: Path, *, cluster: Cluster, device: str, progress: Progress) -> Predicted:
-    """Run a model over the workspace's cube.
+def predict(
+    params: PredictParams, store: Store, *, grip: Grip, cluster: Cluster, device: str, progress: Progress
+) -> Predicted:
+    """Run a model over the workspace's cube; only estimate it where `params.plan`.
 
     Raises:
-        UnusableInput: no workspace or model, or the model does not fit the cube.
+        UnusableInput: no workspace or model, the model does not fit the cube, or the plan does not fit the machine.
         UnwritableOutput: the workspace cannot be written.
+        WorkspaceBusy: another run has taken the workspace over.
+        GeoloomError: a tile failed and the run is strict.
     """
-    workspace = open_workspace(out)
+    workspace = open_workspace(store)
     cube = workspace.cube()
     model = find_model(params.model)
     card = load_card(model)
     bands = fit_bands(card, cube)
-    device = choose_device(device)
-    if card.disagreement is not None and params.margin is not None and params.margin < card.margin:
-        progress.note(
-            f"A margin of {params.margin} is under the model's own {card.margin}, where tiles change "
-            f"{card.disagreement:.2%} of the pixels: tile edges may show."
-        )
     _warn_of_scale(card.resolution, ground_resolution(cube.grid), progress)
-
-    shape = (cube.grid.shape[0], cube.grid.shape[1])
-    tiling = cut_scene(
-        shape,
-        tile=params.tile or card.tile,
-        margin=card.margin if params.margin is None else params.margin,
-        ramp=card.ramp if params.ramp is None else params.ramp,
-        stride=card.stride,
-        shard=prob.SHARD,
+    with _reported(store):
+        plan = make_plan(
+            params, store, model, card, cube, bands=bands, cluster=cluster, device=device, progress=progress
+        )
+    tiling = plan.cut((cube.grid.shape[0], cube.grid.shape[1]))
+    ledger = Ledger(store, PREDICT)
+    orders = Orders(
+        store=store,
+        grip=grip,
+        tiling=tiling,
+        bands=bands,
+        classes=len(card.classes),
+        plan=plan,
+        model=model.absolute(),
+        device=device,
+        lanes=cluster.lanes,
+        cube=cube.fingerprint,
+        strict=params.strict,
+        keep_strips=params.keep_strips,
     )
-    require_free(out, shape[0] * shape[1] * len(card.classes))
-    strips = workspace.root / "strips"
-    shutil.rmtree(strips, ignore_errors=True)
-    make_folder(strips)
-    learnt = card.lineage.get("fingerprints")
-    seen = isinstance(learnt, list) and any(
-        f in learnt for f in (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
-    )
+    prints = Fingerprints.of(plan.fingerprint, tiling, cube, bands=bands)
+    marks = {name(block): prints.block(block) for block in tiling.blocks()}
+    done = ledger.done()
+    left = sum(done.get(unit) != mark for unit, mark in marks.items())
+    expected = estimate(plan, tiling, cluster, classes=len(card.classes), left=left, store=store)
+    seen = _trained_here(card, workspace, cube)
+    if params.plan:
+        return Predicted(store.url, str(model), tiling.count, 0, len(marks), 0, (), seen, plan, expected)
+    expected.refuse_what_cannot_fit()
     if seen:
         progress.note("The model was trained on this very scene: its scores here are no evidence of its quality.")
+
+    _make_room(orders, card, cube, ledger)
+    pending = {(int(r), int(c)) for r, c in (unit.split("_") for unit in to_do(ledger, marks))}
+    works = assign(tiling, pending, _present(store, prints, pending))
+    _drop_leftovers(store, prints, works, keep=params.keep_strips)
+    tiles, lost = 0, list[str]()
+    with counting(progress, "predict", total=len(works), unit="blocks") as bar:
+
+        def count(_job: Job, did: Did) -> None:
+            nonlocal tiles
+            tiles += did.tiles
+            lost.extend(did.lost)
+            bar.advance(1.0 if did.finished else 0.0)
+
+        with _reported(store):
+            cluster.run(_jobs(orders, works), done=count)
+    grip.check()
+    _finish(orders, card, cube, seen)
+    place = f"{store.url}/{PROBABILITY}"
+    return Predicted(place, str(model), tiling.count, tiles, len(marks), len(works), tuple(lost), seen, plan, expected)
+
+
+@contextmanager
+def _reported(store: Store) -> Iterator[None]:
+    """Where the cube turns out to be damaged, the ingest has that block to do again."""
+    try:
+        yield
+    except DamagedCube as error:
+        row, col = (c * CHUNK // BLOCK for c in error.cell)
+        Ledger(store, INGEST).forget([f"{row}_{col}"])
+        raise
+
+
+def _jobs(orders: Orders, works: list[Work]) -> Iterator[Job]:
+    """Two for each block: run its tiles, then finish it when those it needs have run theirs."""
+    for work in works:
+        run = f"run-{name(work.block)}"
+        yield Job(run, run_block, (orders, work))
+        yield Job(
+            f"finish-{name(work.block)}",
+            finish_block,
+            (orders, work),
+            after=(run, *(f"run-{name(block)}" for block in work.after)),
+        )
+
+
+def _make_room(orders: Orders, card: ModelCard, cube: Cube, ledger: Ledger) -> None:
+    """An empty prediction where there is none of this grid, these classes and this block."""
+    place = orders.store.zarr(PROBABILITY)
+    classes, side = tuple(card.classes), orders.tiling.block
+    if prob.is_probability(place, cube.grid, classes=classes, shard=side):
+        return
+    orders.grip.check()
+    ledger.forget_all()
+    orders.store.delete_all(PROBABILITY)
+    orders.store.delete_all("strips")
+    with writing_to(orders.store):
+        prob.create_probability(place, cube.grid, classes=classes, shard=side, attributes={})
+
+
+def _finish(orders: Orders, card: ModelCard, cube: Cube, seen: bool) -> None:  # noqa: FBT001
+    """Record what only the whole prediction knows, and clear the strips."""
     about = {
         "trained_here": seen,
         "model": card.weights_sha256,
         "cube": cube.fingerprint,
-        "colours": [list(c) for c in card.colours],
+        "colours": [list(colour) for colour in card.colours],
+        "units": prob.state_of(orders.ledger.done() | orders.ledger.short()),
     }
-    try:
-        with replacing(workspace.probability_path) as path:
-            prob.create_probability(path, cube.grid, classes=tuple(card.classes), shard=tiling.block, attributes=about)
-            weaving = prob.Weaving(tiling, workspace.cube_path, bands, path, strips, len(card.classes), BATCH[device])
-            network = (model, card.weights_sha256, device, params.precision)
-            with counting(progress, "predict", total=len(list(tiling.blocks())), unit="blocks") as bar:
-                run = cluster.run(_graph(weaving, network), done=bar.advance)
-    finally:
-        shutil.rmtree(strips, ignore_errors=True)
-    return Predicted(str(workspace.probability_path), str(model), tiling.count, sum(run), len(run), trained_here=seen)
+    with writing_to(orders.store):
+        prob.update_attributes(orders.store.zarr(PROBABILITY), about)
+    if not orders.keep_strips:
+        orders.store.delete_all("strips")
 
 
-Network = tuple[Path, str, str, Precision]
-"""Folder, hash of the weights, device, precision: what makes a network the same in every process."""
+def _present(store: Store, prints: Fingerprints, pending: set[Block]) -> dict[Block, set[Tile]]:
+    """The tiles whose strips to a pending block are stored already, by name: the name says of which tile and pixels."""
+    found: dict[Block, set[Tile]] = {}
+    for key in store.keys("strips"):
+        block, tile = _parse(key)
+        if tile is not None and block in pending and key == strip_key(block, tile, prints):
+            found.setdefault(block, set()).add(tile)
+    return found
 
 
-def _graph(weaving: prob.Weaving, network: Network) -> list[Any]:
-    """One Dask task a block; each waits for the blocks whose tiles reach into it."""
-    task = delayed(_predict_block, pure=False)
-    jobs: dict[Block, Any] = {}
-    for block in weaving.tiling.blocks():
-        jobs[block] = task(weaving, block, network, [jobs[b] for b in weaving.tiling.upstream(block)])
-    return list(jobs.values())
+def _drop_leftovers(store: Store, prints: Fingerprints, works: list[Work], *, keep: bool) -> None:
+    """Remove strips that nobody will ask for."""
+    parked = {park_key(work.block, prints, work.tiles) for work in works}
+    pending = {work.block for work in works}
+    gone = []
+    for key in store.keys("strips"):
+        block, tile = _parse(key)
+        current = tile is not None and key == strip_key(block, tile, prints)
+        if not (key in parked or (current and (keep or block in pending))):
+            gone.append(key)
+    store.delete(gone)
 
 
-def _predict_block(weaving: prob.Weaving, block: Block, network: Network, _after: list[int]) -> int:
-    import torch
-
-    torch.set_num_threads(1)  # a lane is one thread: two lanes of one were measured as fast as one of two
-    with _LOADING:
-        predictor = _load(network)
-    return prob.weave_block(weaving, block, predictor)
-
-
-_LOADING = Lock()
-"""Lanes share one network: the first loads it, the others wait."""
+def _parse(key: str) -> tuple[Block, Tile | None]:
+    """The block that a stored strip is for, and its tile; none for a block's own parked sum."""
+    _, block, rest = key.split("/")
+    row, col = (int(n) for n in block.split("_"))
+    first = rest.split(".")[0]
+    if first == "own":
+        return (row, col), None
+    i, j = (int(n) for n in first.split("_"))
+    return (row, col), (i, j)
 
 
-@lru_cache(maxsize=1)
-def _load(network: Network) -> Predictor:
-    folder, _, device, precision = network
-    return load_predictor(folder, device=device, precision=precision)
+def _trained_here(card: ModelCard, workspace: Workspace, cube: Cube) -> bool:
+    learnt = card.lineage.get("fingerprints")
+    prints = (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
+    return isinstance(learnt, list) and any(f in learnt for f in prints)
 
 
 def _warn_of_scale(trained: float | None, here: float | None, progress: Progress) -> None:

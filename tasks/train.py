@@ -15,6 +15,7 @@ from infra.device import choose_device
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import make_folder
+from infra.store import open_store
 from models.card import ModelCard
 from models.checkpoint import save_card, save_model
 from models.chips import Chips, Draw
@@ -33,7 +34,7 @@ from tasks.raster.classes import ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, ground_resolution
 from tasks.raster.labels import open_labels
-from tasks.workspace import Workspace, open_workspace
+from tasks.workspace import LABELS, Workspace, open_workspace
 
 VALIDATION_CHIPS = 48
 MEASURED = 1536
@@ -71,7 +72,7 @@ class _Field:
         return Chips(np.stack([p[0] for p in pairs]), labels, np.stack([p[1] for p in pairs]))
 
 
-def train(params: TrainParams, workspaces: list[Path], out: Path, *, device: str, progress: Progress) -> Trained:
+def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str, progress: Progress) -> Trained:
     """Train a network on the labels of workspaces and write it as a model.
 
     Raises:
@@ -126,19 +127,19 @@ def train(params: TrainParams, workspaces: list[Path], out: Path, *, device: str
     return Trained(str(out), str(curves), result.steps, scores, seams.disagreement)
 
 
-def _open_fields(params: TrainParams, workspaces: list[Path]) -> list[_Field]:
+def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
     fields: list[_Field] = []
     for root in workspaces:
-        workspace = open_workspace(root)
+        workspace = open_workspace(open_store(root))
         cube = workspace.cube()
-        group = open_labels(workspace.labels_path)
+        group = open_labels(workspace.store.zarr(LABELS))
         if group.attrs["cube"] != cube.fingerprint:
             raise UnusableInput(f"The labels in {root} are of other pixels than its cube's; run 'geoloom label' again.")
         label: zarr.Array[Any] = group["label"]  # type: ignore[assignment]
         classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
         if fields and cube.bands != fields[0].cube.bands:
             raise UnusableInput(
-                f"{root} has the bands {', '.join(cube.bands)} and {fields[0].workspace.root} has "
+                f"{root} has the bands {', '.join(cube.bands)} and {fields[0].workspace.store.url} has "
                 f"{', '.join(fields[0].cube.bands)}; train on scenes of the same bands."
             )
         table = classes.translation(tuple(group.attrs["classes"]))  # type: ignore[arg-type]
@@ -222,7 +223,7 @@ def _lineage(params: TrainParams, fields: list[_Field], *, imagenet: bool) -> di
     """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
     return {
         "fingerprints": [f.cube.fingerprint for f in fields],
-        "labels": [str(open_labels(f.workspace.labels_path).attrs["made_by"]) for f in fields],
+        "labels": [str(open_labels(f.workspace.store.zarr(LABELS)).attrs["made_by"]) for f in fields],
         "attribution": sorted({s.attribution for f in fields for s in f.workspace.sources if s.attribution}),
         "recipe": params.model_dump(mode="json", exclude={"resume"}),
         "imagenet": imagenet,

@@ -1,21 +1,24 @@
-"""The workspace: the folder that holds one map's everything, and the one document that describes it."""
+"""The workspace: the folder or bucket prefix that holds one map's everything, and the document that describes it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
-from infra.storage import make_folder, write_json
+from infra.store import Store
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, ClassMap, MapClass
 from tasks.raster.cube import Cube, open_cube
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+DOCUMENT = "workspace.json"
+CUBE, LABELS, PROBABILITY = "cube.zarr", "labels.zarr", "probability.zarr"
+INGEST, LABEL, PREDICT, MOSAIC = STEPS = ("ingest", "label", "predict", "mosaic")
+"""Steps that keep a ledger, by the names that they have there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +33,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """An open workspace: its document, and the places of what it holds."""
+    """An open workspace: its document, and the store of what it holds."""
 
-    root: Path
+    store: Store
     grid: GeoBox
     classes: ClassMap
     sources: tuple[Source, ...]
-
-    @property
-    def cube_path(self) -> Path:
-        """The Zarr group of the scenes' pixels."""
-        return self.root / "cube.zarr"
-
-    @property
-    def labels_path(self) -> Path:
-        """The Zarr group of labels."""
-        return self.root / "labels.zarr"
-
-    @property
-    def probability_path(self) -> Path:
-        """The Zarr group of predictions."""
-        return self.root / "probability.zarr"
-
-    @property
-    def products(self) -> Path:
-        """The folder of what users take away."""
-        return self.root / "products"
 
     def cube(self) -> Cube:
         """Open the cube.
@@ -63,9 +46,9 @@ class Workspace:
         Raises:
             UnusableInput: there is none, or an ingest was interrupted between the cube and `workspace.json`.
         """
-        cube = open_cube(self.cube_path)
+        cube = open_cube(self.store.zarr(CUBE))
         if not grids.same_place(cube.grid, self.grid):
-            raise UnusableInput(f"An ingest into {self.root} was interrupted; ingest the scenes again.")
+            raise UnusableInput(f"An ingest into {self.store.url} was interrupted; ingest the scenes again.")
         return cube
 
     def save(self) -> None:
@@ -80,50 +63,50 @@ class Workspace:
                 {"path": s.path, "fingerprint": s.fingerprint, "attribution": s.attribution} for s in self.sources
             ],
         }
-        write_json(self.root / "workspace.json", document)
+        self.store.write(DOCUMENT, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
-def open_workspace(root: Path) -> Workspace:
+def open_workspace(store: Store) -> Workspace:
     """Open a workspace.
 
     Raises:
         UnusableInput: there is none, it is of another version, or its document is damaged.
     """
-    path = root / "workspace.json"
-    if not path.is_file():
+    found = store.read(DOCUMENT)
+    if found is None:
         raise UnusableInput(
-            f"{root} is not a workspace (it has no workspace.json); make one with 'geoloom ingest SCENE --out {root}'."
+            f"{store.url} is not a workspace (it has no {DOCUMENT}); "
+            f"make one with 'geoloom ingest SCENE --out {store.url}'."
         )
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(found)
         version = document["format_version"]
         if version != FORMAT_VERSION:
             raise UnusableInput(
-                f"{root} is a workspace of version {version} and this geoloom reads version {FORMAT_VERSION}; "
+                f"{store.url} is a workspace of version {version} and this geoloom reads version {FORMAT_VERSION}; "
                 "choose another folder, or delete it and ingest the scenes again."
             )
         return Workspace(
-            root,
+            store,
             grids.from_json(document["grid"]),
             ClassMap(tuple(MapClass(c["name"], tuple(c["colour"])) for c in document["classes"])),
             tuple(Source(**s) for s in document["sources"]),
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UnusableInput(
-            f"{path} is damaged ({type(error).__name__}: {error}); delete it and ingest the scenes again."
+            f"{store.url}/{DOCUMENT} is damaged ({type(error).__name__}: {error}); "
+            "delete it and ingest the scenes again."
         ) from error
 
 
 def new_workspace(
-    root: Path, *, grid: GeoBox, classes: ClassMap = DEFAULT_CLASSES, sources: tuple[Source, ...] = ()
+    store: Store, *, grid: GeoBox, classes: ClassMap = DEFAULT_CLASSES, sources: tuple[Source, ...] = ()
 ) -> Workspace:
-    """A workspace not yet saved; its folder is made and checked.
+    """A workspace not yet saved.
 
     Raises:
         UnusableInput: a workspace of another version stands there.
-        UnwritableOutput: the folder cannot be written.
     """
-    if (root / "workspace.json").exists():
-        open_workspace(root)
-    make_folder(root)
-    return Workspace(root, grid, classes, sources)
+    if store.exists(DOCUMENT):
+        open_workspace(store)
+    return Workspace(store, grid, classes, sources)

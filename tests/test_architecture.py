@@ -49,6 +49,17 @@ def test_a_flow_starts_without_torch_and_gdal():
     assert loaded_by("flows.map_scenes", "torch", "rasterio", "segment_anything", "matplotlib") == set()
 
 
+@pytest.mark.parametrize("module", ["infra.lease", "infra.ledger", "infra.store", "infra.cluster", "infra.lanes"])
+def test_to_hold_a_workspace_takes_no_heavy_library(module):
+    """Who comes second leaves at once."""
+    heavy = ("torch", "prefect", "rasterio", "numpy", "zarr", "dask", "distributed", "obstore", "odc")
+    assert loaded_by(module, *heavy) == set()
+
+
+def test_to_look_at_a_workspace_takes_no_network():
+    assert loaded_by("tasks.status", "torch", "prefect", "rasterio", "numba") == set()
+
+
 @pytest.mark.parametrize("package", [*PACKAGES, "infra.errors"])
 def test_importing_a_package_imports_nothing(package):
     heavy = ("torch", "prefect", "rasterio", "numpy", "dask", "pydantic")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import GeoloomError
+from tasks.raster.kernels import add_weighted, highest_plane, round_sums, rows_of
 from tasks.raster.tiling import WEIGHT_BITS
 
 TOP = 254
@@ -42,6 +43,21 @@ def quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     return _largest_remainder(whole, scaled & ((1 << 15) - 1), missing)
 
 
+def add(part: NDArray[np.uint8], rows: NDArray[np.int32], cols: NDArray[np.int32], total: NDArray[np.int32]) -> None:
+    """Add what a tile says to a block: total += part · rows · cols, in place.
+
+    Args:
+        part: (class, y, x) uint8, quantised probabilities.
+        rows: (y,) int32, the tile's weights along y.
+        cols: (x,) int32, those along x.
+        total: (class, y, x) int32, the part of a block's sums where the tile has weight; x contiguous.
+    """
+    assert part.shape == total.shape == (len(part), rows.size, cols.size)
+    # A copy would take the sums and lose them.
+    assert total.strides[-1] == total.itemsize
+    add_weighted(rows_of(part), rows, cols, rows_of(total), len(part))
+
+
 def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Turn weighted sums into stored probabilities.
 
@@ -50,22 +66,17 @@ def finish(total: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.uin
         valid: (y, x); where False the result is `NODATA`.
 
     Returns:
-        (class, y, x) uint8.
+        (class, y, x) uint8, rounded by the largest remainder, of equal remainders the lowest class first.
 
     Raises:
         GeoloomError: a valid pixel lacks a tile's contribution.
     """
-    short = np.count_nonzero(total.sum(axis=0)[valid] != TOP << (2 * WEIGHT_BITS))
+    result = np.empty(total.shape, np.uint8)
+    short = round_sums(rows_of(total), rows_of(valid), 2 * WEIGHT_BITS, TOP, result)
     if short:
         raise GeoloomError(
             f"{short} pixels of a block lack a tile's contribution; remove strips/ and run predict again."
         )
-    bits = 2 * WEIGHT_BITS
-    whole = total >> bits
-    # Invalid pixels lack whatever tiles were not computed: there is nothing to round up.
-    missing = np.where(valid, TOP - whole.sum(axis=0), 0)
-    result = _largest_remainder(whole, total & ((1 << bits) - 1), missing)
-    result[:, ~valid] = NODATA
     return result
 
 
@@ -101,6 +112,6 @@ def predicted_class(probability: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         (y, x) uint8.
     """
-    best = probability.argmax(axis=0).astype(np.uint8)
-    best[probability[0] == NODATA] = NODATA
-    return np.asarray(best, np.uint8)
+    best = np.empty(probability.shape[1:], np.uint8)
+    highest_plane(rows_of(probability), len(probability), NODATA, best)
+    return best

@@ -1,8 +1,9 @@
-"""GeoTIFFs out: written by window to a temporary tiled file, then copied to a cloud-optimized one, in bounded memory.
+"""GeoTIFFs out: written by window to a temporary tiled file, then laid out as a cloud-optimized one, in bounded memory.
 
-`rasterio.open(..., driver="COG")` buffers the whole raster; a tiled GeoTIFF copied by the COG driver stays under 502
-MB at 40,000² (docs/hazards.md). Nothing volatile (time, host, worker count) goes into the files: the same pixels give
-the same bytes.
+GDAL compresses the tiles, on all cores, once: for the scene as it comes, then for each overview, which is made from
+the one below by window. `tasks/raster/cog.py` puts them together. `rasterio.open(..., driver="COG")` would buffer the
+whole raster, and copying with that driver compresses every tile twice more. Nothing volatile (time, host, worker or
+thread count) goes into the files: the same pixels give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,10 +24,20 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import GeoloomError
 from tasks.raster.classes import ClassMap
+from tasks.raster.cog import assemble_cog
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window
+from tasks.raster.grid import Window, windows
+from tasks.raster.overviews import halve_mean, halve_mode
 
 BLOCK = 512
+STRIDE = 4 * BLOCK
+"""Pixels a side of the windows that overviews are made from: 4 MB a band."""
+LEVELS = {"DEFLATE": {"zlevel": 5}, "ZSTD": {"zstd_level": 3}}
+"""How hard to compress. One step more of DEFLATE takes twice the time and saves a tenth of a class map; ZSTD's usual 9
+takes 3 times the time of 3 and saves 5 % of a probability."""
+THREADS = "ALL_CPUS"
+"""That compress; no lane is at work while products are written."""
+BIGTIFF = "IF_SAFER"
 ROOM = 4 << 20
 """Bytes below which a disk counts as full: a few compressed blocks and what the file system keeps."""
 
@@ -49,6 +60,11 @@ class Layout:
     """(256, 3) colours by value; the TIFF colour table has no alpha."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.grid.shape[0], self.grid.shape[1]
+
 
 def class_layout(grid: GeoBox, classes: ClassMap, *, tags: Mapping[str, str]) -> Layout:
     """How `classes.tif` is laid out: one palette band, its class names in the tag CLASS_NAMES."""
@@ -58,62 +74,43 @@ def class_layout(grid: GeoBox, classes: ClassMap, *, tags: Mapping[str, str]) ->
 
 @contextmanager
 def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDArray[np.uint8]], None]]:
-    """Open a tiled GeoTIFF and give the function that writes a window of it, (band, y, x) uint8."""
-    height, width = layout.grid.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        target = rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=len(layout.bands),
-            dtype="uint8",
-            nodata=layout.nodata,
-            tiled=True,
-            blockxsize=BLOCK,
-            blockysize=BLOCK,
-            compress="ZSTD",
-            zstd_level=1,
-            bigtiff="IF_SAFER",
-            interleave="band",
-            **_georeference(layout.grid),
-        )
-    with _noticing_a_full_disk(path), target:
+    """Open a tiled GeoTIFF and give the function that writes a window of it, (band, y, x) uint8.
+
+    A window's edges lie on multiples of `BLOCK` or on the grid's own, so that each tile is compressed once, and what
+    fills it beyond the grid does not depend on the order in which it was put together.
+    """
+    with _noticing_a_full_disk(path), _create(path, layout, shape=layout.shape, **_georeference(layout)) as target:
         target.descriptions = layout.bands
         target.update_tags(**layout.tags)
-        if layout.bands[:3] == ("red", "green", "blue"):
-            target.colorinterp = [rasterio.enums.ColorInterp[name] for name in layout.bands]
         if layout.scale is not None:
             target.scales = (layout.scale,) * len(layout.bands)
-        if layout.palette is not None:
-            target.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(layout.palette)})
 
         def write(window: Window, pixels: NDArray[np.uint8]) -> None:
-            place = rasterio.windows.Window.from_slices(*window)
-            target.write(pixels, window=place)
+            for edge, length in zip(window, layout.shape, strict=True):
+                assert edge.start % BLOCK == 0
+                assert edge.stop % BLOCK == 0 or edge.stop == length
+            target.write(pixels, window=rasterio.windows.Window.from_slices(*window))
 
         yield write
 
 
 def write_geotiff(
-    path: Path, layout: Layout, windows: Iterable[tuple[Window, NDArray[np.uint8]]], *, scratch: Path
+    path: Path, layout: Layout, parts: Iterable[tuple[Window, NDArray[np.uint8]]], *, scratch: Path
 ) -> None:
     """Write a cloud-optimized GeoTIFF.
 
     Args:
         path: where it goes; the caller renames it to its final name.
         layout: everything but the pixels.
-        windows: (window, (band, y, x) uint8) pairs that cover the grid once, in any order.
-        scratch: a file beside it for the tiled GeoTIFF on the way.
+        parts: (window, (band, y, x) uint8) pairs that cover the grid once, in any order, cut at multiples of `BLOCK`.
+        scratch: a file beside it for the tiled GeoTIFF on the way; overviews go to files of its name and a number.
 
     Raises:
         OSError: the disk is full.
     """
     try:
         with tiled_geotiff(scratch, layout) as write:
-            for window, pixels in windows:
+            for window, pixels in parts:
                 write(window, pixels)
         copy_to_cog(scratch, path, layout)
     finally:
@@ -121,24 +118,82 @@ def write_geotiff(
 
 
 def copy_to_cog(source: Path, path: Path, layout: Layout) -> None:
-    """Copy a tiled GeoTIFF to a cloud-optimized one.
+    """Lay out a file that `tiled_geotiff` made of the same layout as a cloud-optimized one, with overviews.
 
     Raises:
         OSError: the disk is full.
     """
-    # GDAL's STATISTICS=YES is not asked for: it goes through the VRT driver, which is off (tasks/raster/gdal.py).
-    with warnings.catch_warnings(), _noticing_a_full_disk(path):
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        rasterio.shutil.copy(
-            source,
+    levels = [source]
+    try:
+        with _noticing_a_full_disk(path):
+            for rows, cols in overview_shapes(layout.shape):
+                levels.append(source.with_name(f"{source.name}.{len(levels)}"))
+                _write_overview(levels[-2], levels[-1], layout, shape=(rows, cols))
+            assemble_cog(path, levels)
+    finally:
+        for level in levels[1:]:
+            level.unlink(missing_ok=True)
+
+
+def overview_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Rows and columns of each overview, halved until one tile holds all."""
+    shapes = []
+    while max(shape) > BLOCK:
+        shape = (-(-shape[0] // 2), -(-shape[1] // 2))
+        shapes.append(shape)
+    return shapes
+
+
+def _write_overview(source: Path, path: Path, layout: Layout, *, shape: tuple[int, int]) -> None:
+    with _quiet(), rasterio.open(source) as below, _create(path, layout, shape=shape) as target:
+        for rows, cols in windows(below.shape, STRIDE):
+            pixels = below.read(window=rasterio.windows.Window.from_slices(rows, cols))
+            if layout.overviews == "MODE":
+                half = halve_mode(pixels, layout.nodata)
+            else:
+                half = halve_mean(pixels, layout.nodata, alpha=layout.bands[-1] == "alpha")
+            target.write(half, window=rasterio.windows.Window(cols.start // 2, rows.start // 2, *half.shape[:0:-1]))
+
+
+@contextmanager
+def _create(path: Path, layout: Layout, *, shape: tuple[int, int], **place: Any) -> Iterator[Any]:
+    """A tiled file of a layout's bands, colours and compression; the scene and its overviews are made alike."""
+    with (
+        _quiet(),
+        rasterio.open(
             path,
-            driver="COG",
-            blocksize=str(BLOCK),
+            "w",
+            driver="GTiff",
+            height=shape[0],
+            width=shape[1],
+            count=len(layout.bands),
+            dtype="uint8",
+            nodata=layout.nodata,
+            tiled=True,
+            blockxsize=BLOCK,
+            blockysize=BLOCK,
             compress=layout.compress,
-            bigtiff="IF_SAFER",
-            predictor="YES" if layout.predictor else "NO",
-            overview_resampling=layout.overviews,
-        )
+            predictor=2 if layout.predictor else 1,
+            bigtiff=BIGTIFF,
+            interleave="pixel",
+            num_threads=THREADS,
+            **LEVELS[layout.compress],
+            **place,
+        ) as target,
+    ):
+        if layout.bands[:3] == ("red", "green", "blue"):
+            target.colorinterp = [rasterio.enums.ColorInterp[name] for name in layout.bands]
+        if layout.palette is not None:
+            target.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(layout.palette)})
+        yield target
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pixel space is no mistake here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
 
 
 @contextmanager
@@ -152,8 +207,9 @@ def _noticing_a_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
-def _georeference(grid: GeoBox) -> dict[str, Any]:
+def _georeference(layout: Layout) -> dict[str, Any]:
     """CRS and transform; neither where a scene in pixel space has none, so that the product has none either."""
+    grid = layout.grid
     if grid.crs is None and grid.affine == rasterio.Affine.identity():
         return {}
     return {"crs": grid.crs.wkt if grid.crs else None, "transform": grid.affine}

@@ -49,6 +49,12 @@ def whole(grid: GeoBox) -> Window:
     return slice(0, grid.shape[0]), slice(0, grid.shape[1])
 
 
+def within(window: Window, around: Window) -> Window:
+    """A window as counted from the first pixel of one around it."""
+    rows, cols = (slice(w.start - a.start, w.stop - a.start) for w, a in zip(window, around, strict=True))
+    return rows, cols
+
+
 def windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
     """Squares of `size` that cover a shape, row by row; those at the far edges are cut."""
     for top in range(0, shape[0], size):

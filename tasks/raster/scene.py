@@ -126,10 +126,18 @@ def read_plane(path: str | Path, window: Window) -> NDArray[Any]:
 
 
 def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    data = np.isfinite(image) if image.dtype.kind == "f" else np.ones(image.shape, bool)
-    if nodata is not None and not math.isnan(nodata):
-        data &= image != nodata
-    return np.asarray(data.any(axis=0), bool)
+    declared = nodata is not None and not math.isnan(nodata)
+    if image.dtype.kind != "f" and not declared:
+        return np.ones(image.shape[1:], bool)
+    valid = np.zeros(image.shape[1:], bool)
+    for plane in image:
+        if image.dtype.kind != "f":
+            valid |= plane != nodata
+        else:
+            valid |= np.isfinite(plane) & (plane != nodata) if declared else np.isfinite(plane)
+        if valid.all():
+            break
+    return valid
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.raster.cube import BandStatistics
+from tasks.raster.kernels import LANES, count_cells, rows_of, sum_floats, tally, tally_floats
 
 BINS = 4096
 QUANTILES = (0.02, 0.98)
@@ -31,16 +32,57 @@ class BandCount:
 
 
 def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
-    """Count one plane (y, x) of any dtype over its valid, finite pixels."""
-    values = plane[valid & np.isfinite(plane)].astype(np.float64)
+    """Count one plane (y, x) of any dtype over its valid, finite pixels; sums of 8 and 16 bits are exact integers."""
+    if plane.dtype.kind in "iu" and plane.itemsize <= 2:  # noqa: PLR2004 - 65,536 values at most
+        return _count_integers(plane, valid)
+    return _count_floats(plane if plane.dtype.kind == "f" else plane.astype(np.float64), valid)
+
+
+def cell_counts(valid: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+    """How many pixels of each size² cell of (y, x) are True: (cell row, cell column), the last ones cut short."""
+    height, width = valid.shape
+    counts = np.zeros((-(-height // size), -(-width // size)), np.int64)
+    count_cells(rows_of(valid), height, width, size, counts)
+    return counts
+
+
+def _count_integers(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
+    """Count how often each value occurs, in one pass; everything else follows from that."""
+    bits = 8 * plane.itemsize
+    counts = np.zeros((LANES, 1 << bits), np.uint32)
+    # A negative value's bits stand for value + 2^bits.
+    height, width = plane.shape
+    tally(rows_of(plane.view(f"u{plane.itemsize}")), rows_of(valid), height, width, counts)
+    often = counts.sum(axis=0, dtype=np.int64)
+    values = np.flatnonzero(often)
     if not values.size:
-        return BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), np.zeros(BINS, np.int64))
+        return _NONE
+    often = often[values]
+    if plane.dtype.kind == "i":
+        values = np.where(values >= 1 << bits - 1, values - (1 << bits), values)
     low, high = float(values.min()), float(values.max())
     edges = (0.0, 256.0) if plane.dtype == np.uint8 else (low, high)
-    # numpy's histogram refuses edges that lie closer than BINS floats; here a constant plane falls into the first bin.
     places = (values - edges[0]) / ((edges[1] - edges[0]) or 1.0) * BINS
-    histogram = np.bincount(places.astype(np.int64).clip(max=BINS - 1), minlength=BINS)
-    return BandCount(values.size, float(values.sum()), float(np.square(values).sum()), low, high, edges, histogram)
+    histogram = np.zeros(BINS, np.int64)
+    np.add.at(histogram, places.astype(np.int64).clip(max=BINS - 1), often)
+    total, squares = int((values * often).sum()), int((values * values * often).sum())
+    return BandCount(int(often.sum()), float(total), float(squares), low, high, edges, histogram)
+
+
+def _count_floats(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
+    """Count in two passes: the histogram's edges are known after the first."""
+    pixels, data = rows_of(plane), rows_of(valid)
+    height, width = plane.shape
+    count, total, squares, low, high = sum_floats(pixels, data, height, width)
+    if not count:
+        return _NONE
+    histogram = np.zeros(BINS, np.int64)
+    # numpy's histogram refuses edges that lie closer than BINS floats; here a constant plane falls into the first bin.
+    tally_floats(pixels, data, height, width, low, (high - low) or 1.0, histogram)
+    return BandCount(count, total, squares, low, high, (low, high), histogram)
+
+
+_NONE = BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), np.zeros(BINS, np.int64))
 
 
 def merge_bands(counts: Iterable[BandCount]) -> BandStatistics:

@@ -16,6 +16,7 @@ through the network there, once, and hands what reaches further to the blocks on
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -73,6 +74,20 @@ class Axis:
         if tile == len(self.starts) - 1:
             return begin, self.length
         return begin, min(self.starts[tile + 1] + self.margin + self.ramp, self.length)
+
+    def extent(self, tile: int) -> slice:
+        """The scene's pixels that a tile sees."""
+        return slice(self.starts[tile], min(self.starts[tile] + self.size, self.length))
+
+    def touching(self, first: int, last: int) -> range:
+        """The tiles that have weight in the pixels `first` to one before `last`."""
+        left = max(bisect_right(self.starts, first - self.margin - self.ramp) - 1, 0)
+        return range(left, max(bisect_left(self.starts, last - self.margin), 1))
+
+    def begun_in(self, first: int, last: int) -> range:
+        """The tiles whose weight begins in the pixels `first` to one before `last`."""
+        left = 0 if first == 0 else max(bisect_left(self.starts, first - self.margin), 1)
+        return range(left, max(bisect_left(self.starts, last - self.margin), 1))
 
     def weights(self, tile: int) -> NDArray[np.int32]:
         """A tile's integer weights over its span; all tiles' sum to `WHOLE` in every pixel of the scene."""
@@ -149,24 +164,38 @@ class Tiling:
 
     def owned(self, block: Block) -> list[Tile]:
         """The tiles that go through the network with a block, row by row."""
-        rows = [i for i in range(len(self.rows.starts)) if self.rows.span(i)[0] // self.block == block[0]]
-        cols = [j for j in range(len(self.cols.starts)) if self.cols.span(j)[0] // self.block == block[1]]
-        return [(i, j) for i in rows for j in cols]
+        rows, cols = self.window(block)
+        return [
+            (i, j) for i in self.rows.begun_in(rows.start, rows.stop) for j in self.cols.begun_in(cols.start, cols.stop)
+        ]
 
-    def reached(self, tile: Tile) -> list[Block]:
-        """The blocks other than its owner in which a tile has weight."""
+    def touching(self, block: Block) -> list[Tile]:
+        """The tiles that have weight in a block, row by row."""
+        rows, cols = self.window(block)
+        return [
+            (i, j) for i in self.rows.touching(rows.start, rows.stop) for j in self.cols.touching(cols.start, cols.stop)
+        ]
+
+    def touched(self, tile: Tile) -> list[Block]:
+        """The blocks in which a tile has weight, row by row; its owner is the first."""
         rows, cols = self.span(tile)
         return [
             (r, c)
             for r in range(rows.start // self.block, (rows.stop - 1) // self.block + 1)
             for c in range(cols.start // self.block, (cols.stop - 1) // self.block + 1)
-            if (r, c) != self.owner(tile)
         ]
 
-    def upstream(self, block: Block) -> list[Block]:
-        """The blocks whose tiles may reach into this one: left, above, and above left."""
-        r, c = block
-        return [(i, j) for i, j in ((r - 1, c - 1), (r - 1, c), (r, c - 1)) if i >= 0 and j >= 0]
+    def extent(self, tile: Tile) -> tuple[slice, slice]:
+        """The scene's pixels that a tile sees; its size beyond the scene's border is padding."""
+        return self.rows.extent(tile[0]), self.cols.extent(tile[1])
+
+    def meeting(self, tile: Tile, block: Block) -> tuple[slice, slice]:
+        """The pixels of a block in which a tile has weight."""
+        rows, cols = (
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(self.span(tile), self.window(block), strict=True)
+        )
+        return rows, cols
 
 
 def cut_scene(shape: tuple[int, int], *, tile: int, margin: int, ramp: int, stride: int, shard: int) -> Tiling:

@@ -35,8 +35,8 @@ class Union:
     def read(self, window: Window, *, only: int | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pixels of one window: image (band, y, x), 0 where there is no data, and valid (y, x)."""
         rows, cols = window
-        image = np.zeros((len(self.names), rows.stop - rows.start, cols.stop - cols.start), self.dtype)
-        valid = np.zeros(image.shape[1:], bool)
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        image, valid = None, np.zeros(shape, bool)
         for number, (scene, (top, left)) in enumerate(zip(self.scenes, self.offsets, strict=True)):
             if only not in (None, number):
                 continue
@@ -47,12 +47,19 @@ class Union:
             if any(s.stop <= s.start for s in inside):
                 continue
             part, data = read_scene(scene, (inside[0], inside[1]), bands=self.bands[number])
+            part = _convert(part, np.dtype(self.dtype))
+            if image is None and data.shape == shape:  # the common case: no second array, no second pass
+                np.copyto(part, 0, where=~data)
+                image, valid = part, data
+                continue
+            if image is None:
+                image = np.zeros((len(self.names), *shape), self.dtype)
             y, x = inside[0].start + top - rows.start, inside[1].start + left - cols.start
             place = np.s_[y : y + data.shape[0], x : x + data.shape[1]]
             # Only valid pixels cover what lies below; the rest of a scene is no data of its own.
-            image[(slice(None), *place)] = np.where(data, _convert(part, image.dtype), image[(slice(None), *place)])
+            np.copyto(image[(slice(None), *place)], part, where=data)
             valid[place] |= data
-        return image, valid
+        return np.zeros((len(self.names), *shape), self.dtype) if image is None else image, valid
 
 
 def unite(scenes: tuple[Scene, ...], *, bands: tuple[str, ...], bounds: Bounds | None, dtype: str | None) -> Union:

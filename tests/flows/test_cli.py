@@ -4,30 +4,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infra.errors import UnusableInput
+from tasks.params import IngestParams, LabelParams, PredictParams, TrainParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.zarrays import open_group
 
 
-def geoloom(*words, code=0, **env):
-    """Run a command; returns its last line as JSON, and what it said on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, words), "--json"],
-        capture_output=True, text=True, env=os.environ | env, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    lines = done.stdout.strip().splitlines()
-    return (json.loads(lines[-1]) if lines else None), done.stderr
-
-
 @pytest.fixture(scope="module")
-def mapped(world, tiny_model, tmp_path_factory):
+def mapped(geoloom, world, tiny_model, tmp_path_factory):
     """A world ingested, predicted with a tiny network, and mosaicked; the workspace and each step's report."""
     out = tmp_path_factory.mktemp("mapped") / "map"
     reports = {
@@ -95,7 +84,7 @@ def test_scores_agree_with_scikit_learn(mapped, world):
         assert scores["mean_recall"] == pytest.approx(balanced_accuracy_score(truth, prediction))
 
 
-def test_vector_truth_collapses_what_it_cannot_tell(mapped, world):
+def test_vector_truth_collapses_what_it_cannot_tell(geoloom, mapped, world):
     out, _ = mapped
     report, _ = geoloom("evaluate", out, "--truth", world.vectors)
     scores = report["scores"]
@@ -103,7 +92,7 @@ def test_vector_truth_collapses_what_it_cannot_tell(mapped, world):
     assert scores["prediction"][3:] == [0, 0, 0]
 
 
-def test_processes_and_lanes_give_the_same_bytes(mapped, tiny_model, tmp_path):
+def test_processes_and_lanes_give_the_same_bytes(geoloom, mapped, tiny_model, tmp_path):
     out, _ = mapped
     other = tmp_path / "other"
     shutil.copytree(out, other)
@@ -116,7 +105,9 @@ def test_processes_and_lanes_give_the_same_bytes(mapped, tiny_model, tmp_path):
 
 
 def listing(folder):
-    return sorted(p.name for p in folder.rglob("*")) if folder.exists() else []
+    """All names below a folder but the lease's: who was at work there may be known."""
+    names = [p.relative_to(folder) for p in folder.rglob("*")] if folder.exists() else []
+    return sorted(n.name for n in names if n.parts[0] != "lease")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +119,7 @@ def listing(folder):
     ],
     ids=["text", "empty", "missing"],
 )
-def test_what_is_no_raster_is_refused_and_leaves_nothing(tmp_path, make, words):
+def test_what_is_no_raster_is_refused_and_leaves_nothing(geoloom, tmp_path, make, words):
     make(tmp_path / "scene.tif")
     report, said = geoloom("ingest", tmp_path / "scene.tif", "--out", tmp_path / "ws", code=2)
     assert words in said
@@ -137,15 +128,21 @@ def test_what_is_no_raster_is_refused_and_leaves_nothing(tmp_path, make, words):
     assert listing(tmp_path / "ws") == []
 
 
-def test_a_truncated_raster_is_refused_and_leaves_no_cube(world, tmp_path):
+def test_a_truncated_raster_is_refused_and_makes_no_workspace(geoloom, world, tiny_model, tmp_path):
+    """What was read of it stays for the rerun with the whole file, and is of no use before."""
     content = Path(world.scene).read_bytes()
     (tmp_path / "scene.tif").write_bytes(content[: len(content) * 6 // 10])
     _, said = geoloom("ingest", tmp_path / "scene.tif", "--out", tmp_path / "ws", code=2)
     assert "truncated or corrupt" in said
-    assert listing(tmp_path / "ws") == []
+    assert "workspace.json" not in listing(tmp_path / "ws")
+    _, said = geoloom("predict", tmp_path / "ws", "--model", tiny_model, code=2)
+    assert "is not a workspace" in said
+    (tmp_path / "scene.tif").write_bytes(content)
+    report, _ = geoloom("ingest", tmp_path / "scene.tif", "--out", tmp_path / "ws")
+    assert report["units_run"] == report["units_total"]
 
 
-def test_a_model_of_other_bands_is_refused(world, tiny_model, tmp_path):
+def test_a_model_of_other_bands_is_refused(geoloom, world, tiny_model, tmp_path):
     geoloom("ingest", world.scene, "--out", tmp_path / "ws", "--bands", "red")
     _, said = geoloom("predict", tmp_path / "ws", "--model", tiny_model, code=2)
     assert "3 bands red, green, blue" in said
@@ -154,7 +151,7 @@ def test_a_model_of_other_bands_is_refused(world, tiny_model, tmp_path):
     assert not [n for n in listing(tmp_path / "ws") if n.startswith(".part")]
 
 
-def test_truth_of_another_place_is_refused(mapped, tmp_path):
+def test_truth_of_another_place_is_refused(geoloom, mapped, tmp_path):
     from tasks.make_world import make_world  # noqa: F401 - the module must import without a cluster
 
     out, _ = mapped
@@ -169,7 +166,7 @@ def test_truth_of_another_place_is_refused(mapped, tmp_path):
     assert "does not overlap the scene" in said
 
 
-def test_unknown_class_names_are_refused(mapped, world, tmp_path):
+def test_unknown_class_names_are_refused(geoloom, mapped, world, tmp_path):
     out, _ = mapped
     _, said = geoloom("evaluate", out, "--truth", world.truth, "--truth-classes", "other,castle", code=2)
     assert "There is no class 'castle'" in said
@@ -177,13 +174,13 @@ def test_unknown_class_names_are_refused(mapped, world, tmp_path):
     assert "does not begin with 'other'" in said
 
 
-def test_an_unwritable_output_is_refused(world, tmp_path):
+def test_an_unwritable_output_is_refused(geoloom, world, tmp_path):
     (tmp_path / "file").write_text("")
     _, said = geoloom("ingest", world.scene, "--out", tmp_path / "file" / "ws", code=2)
     assert "cannot be written" in said
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(world, tmp_path):
+def test_a_full_disk_is_named_and_leaves_nothing(geoloom, world, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
     if (
@@ -199,7 +196,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(world, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_workspace_of_another_version_is_refused(mapped, tmp_path):
+def test_a_workspace_of_another_version_is_refused(geoloom, mapped, tmp_path):
     out, _ = mapped
     document = json.loads((out / "workspace.json").read_text())
     (tmp_path / "workspace.json").write_text(json.dumps(document | {"format_version": 99}))
@@ -208,19 +205,19 @@ def test_a_workspace_of_another_version_is_refused(mapped, tmp_path):
         assert "version 99" in said
 
 
-def test_usage_errors_are_one_sentence(tmp_path):
+def test_usage_errors_are_one_sentence(geoloom, mapped, tmp_path):
     for words, expected in (
         (("ingest", "a.tif", "--out", tmp_path, "--dtype", "foo"), "--dtype was 'foo'"),
         (("ingest", "a.tif"), "--out"),
         (("weave",), "Unknown command"),
-        (("predict", tmp_path, "--cluster", "tcp://10.1.2.3:8786"), "use tls://"),
+        (("predict", mapped[0], "--cluster", "tcp://10.1.2.3:8786"), "use tls://"),
     ):
         _, said = geoloom(*words, code=2)
         assert expected in said
         assert len(said.strip().splitlines()) == 1
 
 
-def test_labels_made_from_the_truth_are_not_scored_against_it(world, tmp_path):
+def test_labels_made_from_the_truth_are_not_scored_against_it(geoloom, world, tmp_path):
     ws = tmp_path / "ws"
     geoloom("ingest", world.scene, "--out", ws)
     report, _ = geoloom("label", ws, "--method", "truth", "--truth", world.truth)
@@ -233,7 +230,7 @@ def test_labels_made_from_the_truth_are_not_scored_against_it(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_map_runs_the_prefect_flow_without_a_server(world, tiny_model, tmp_path):
+def test_map_runs_the_prefect_flow_without_a_server(geoloom, world, tiny_model, tmp_path):
     home = {"PREFECT_HOME": str(tmp_path / "prefect")}
     words = ("map", world.scene, "--out", tmp_path / "map", "--model", tiny_model, "--evaluate.truth", world.truth)
     report, _ = geoloom(*words, **home)
@@ -245,9 +242,44 @@ def test_map_runs_the_prefect_flow_without_a_server(world, tiny_model, tmp_path)
     assert not (tmp_path / "other" / "cube.zarr").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "label", "words"),
+    [
+        ("s3://maps/one", LabelParams(truth="truth.tif"), "'geoloom train s3://maps/one --out DIR'"),
+        ("ws", None, "say how to label too"),
+    ],
+)
+def test_a_map_that_cannot_be_is_refused_before_any_work(world, tmp_path, monkeypatch, out, label, words):
+    from flows.map_scenes import map_scenes
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnusableInput, match="geoloom predict ws --plan"):
+        map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), predict=PredictParams(plan=True))
+    with pytest.raises(UnusableInput, match=words):
+        map_scenes.fn(out, IngestParams(scenes=(world.scene,)), label=label, train=TrainParams(steps=1))
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_map_runs_in_a_bucket_as_in_a_folder(geoloom, mapped, world, tiny_model, bucket, tmp_path):
+    """The bytes of both products are those of the folder."""
+    from infra.store import open_store
+
+    home, out = {"PREFECT_HOME": str(tmp_path / "prefect")}, f"s3://{bucket}/maps/one"
+    words = ("map", world.scene, "--out", out, "--model", tiny_model, "--evaluate.truth", world.truth)
+    report, _ = geoloom(*words, **home)
+    assert report["outputs"]["picture"] == f"{out}/products/preview.png"
+    store = open_store(out)
+    for name in ("classes.tif", "probability.tif"):
+        assert store.read(f"products/{name}") == (mapped[0] / "products" / name).read_bytes()
+    scores = json.loads(store.read("products/scores.json"))
+    assert scores == json.loads((mapped[0] / "products" / "scores.json").read_text())
+    assert geoloom("status", out)[0]["steps"]["mosaic"] == {"done": 2, "short": 0, "total": 2}
+
+
 @pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is missing: apt-get install gdal-bin")
 @pytest.mark.parametrize("name", ["world", "vegas"])
-def test_gdalinfo_sees_the_product_where_it_sees_the_scene(name, mapped, world, tiny_model, tmp_path, request):
+def test_gdalinfo_sees_the_product_where_it_sees_the_scene(geoloom, name, mapped, world, tiny_model, tmp_path, request):
     out, scene = mapped[0], Path(world.scene)
     if name == "vegas":
         scene = request.getfixturevalue("data") / "spacenet" / "RGB-PanSharpen_AOI_2_Vegas_img0.tif"
@@ -268,7 +300,7 @@ def test_gdalinfo_sees_the_product_where_it_sees_the_scene(name, mapped, world, 
         assert after["stac"]["proj:epsg"] == before["stac"]["proj:epsg"]
 
 
-def test_a_world_is_not_written_over_a_folder(tmp_path):
+def test_a_world_is_not_written_over_a_folder(geoloom, tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").write_text("mine")
     _, said = geoloom("world", "--size", "256", "--out", tmp_path / "kept", code=2)
@@ -276,7 +308,7 @@ def test_a_world_is_not_written_over_a_folder(tmp_path):
     assert (tmp_path / "kept" / "file").read_text() == "mine"
 
 
-def test_a_missing_truth_is_named(mapped, tmp_path):
+def test_a_missing_truth_is_named(geoloom, mapped, tmp_path):
     for what in ("map", "labels"):
         _, said = geoloom("evaluate", mapped[0], "--truth", tmp_path / "none.tif", "--what", what, code=2)
         assert "There is no" in said

@@ -127,7 +127,7 @@ def wait(env, run_id):
 def check(env, run, out):
     """The products are in the workspace; progress, table, image and links are in Prefect."""
     logs = call(env, "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert run["state_type"] == "COMPLETED", [entry["message"] for entry in logs]
+    assert run["state_type"] == "COMPLETED", "\n".join(entry["message"] for entry in logs)
     assert {p.name for p in (out / "products").iterdir()} == {
         "classes.tif",
         "probability.tif",
@@ -157,7 +157,7 @@ def test_every_flow_is_deployed(server):
     schema = found["map-scenes/cpu"]["parameter_openapi_schema"]
     ingest = schema["definitions"]["IngestParams"]["properties"]
     assert ingest["scenes"]["description"]
-    assert schema["properties"]["out"]["description"].startswith("The workspace's folder")
+    assert schema["properties"]["out"]["description"].startswith("The workspace; on a path or in a bucket")
 
 
 def test_a_run_that_was_asked_for(server, world, tiny_model, tmp_path):

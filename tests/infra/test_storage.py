@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import subprocess
 import threading
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.errors import GeoloomError, UnusableInput, UnwritableOutput
-from infra.storage import explaining, make_folder, replacing, require_free, write_json
+from infra.storage import explaining, make_folder, remove_leftover, replacing, require_free, write_json
 
 
 def names(folder):
@@ -69,14 +68,35 @@ def test_a_folder_replaces_a_folder_whole_and_a_failure_leaves_the_old_one(tmp_p
     assert names(tmp_path) == ["cube.zarr"]
 
 
-def test_what_a_killed_run_left_under_the_same_number_is_not_taken_over(tmp_path):
-    """In a container the process has the same number in each run."""
-    left = tmp_path / f".part{os.getpid()}.cube.zarr"
-    (left / "stale").mkdir(parents=True)
-    with replacing(tmp_path / "cube.zarr") as temporary:
-        temporary.mkdir()
-        (temporary / "fresh").touch()
-    assert names(tmp_path / "cube.zarr") == ["fresh"]
+def test_two_at_once_do_not_meet(tmp_path):
+    """Threads of one process, or containers, in each of which the process has the number 1."""
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert (tmp_path / "a").read_text() == "one"  # the last to end
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("killed_between", [False, True])
+def test_an_old_folder_gets_its_name_back_if_the_new_one_never_got_it(tmp_path, killed_between):
+    old = tmp_path / ".old17.abc1230.cube.zarr"
+    old.mkdir()
+    (old / "pixels").touch()
+    if not killed_between:
+        (tmp_path / "cube.zarr").mkdir()
+    remove_leftover(old)
+    assert names(tmp_path) == ["cube.zarr"]
+    assert names(tmp_path / "cube.zarr") == (["pixels"] if killed_between else [])
+
+
+def test_a_new_folder_s_name_is_durable_too(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr("infra.storage.sync", flushed.append)
+    make_folder(tmp_path / "a" / "b")
+    assert set(flushed) == {tmp_path, tmp_path / "a"}
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
 
 
 def test_the_bytes_are_flushed_before_they_get_their_name(tmp_path, monkeypatch):
@@ -158,22 +178,6 @@ def test_too_little_room_is_refused_before_work_starts(tmp_path):
         require_free(tmp_path / "not" / "yet", 10**18)
 
 
-@pytest.fixture
-def full(tmp_path):
-    """A file system of 2 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def write_bytes(path):
     path.write_bytes(os.urandom(4_000_000))
 
@@ -203,10 +207,10 @@ def copy_raster(path):
 
 
 @pytest.mark.parametrize("write", [write_bytes, write_zarr, write_raster, copy_raster])
-def test_a_full_disk_is_told_and_leaves_nothing(full, write):
-    (full / "a").write_text("old")
+def test_a_full_disk_is_told_and_leaves_nothing(small_disk, write):
+    (small_disk / "a").write_text("old")
     words = r"The disk is full while writing .*small/a \(\d+ MB are free\)"
-    with pytest.raises(UnwritableOutput, match=words), replacing(full / "a") as temporary:
+    with pytest.raises(UnwritableOutput, match=words), replacing(small_disk / "a") as temporary:
         write(temporary)
-    assert names(full) == ["a"]
-    assert (full / "a").read_text() == "old"
+    assert names(small_disk) == ["a"]
+    assert (small_disk / "a").read_text() == "old"

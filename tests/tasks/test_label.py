@@ -1,15 +1,16 @@
-"""Labelling with the real Segment Anything on one small window of a world."""
+"""Labelling: with the real Segment Anything on one small window of a world, and block by block with a truth."""
 
 import numpy as np
 import pytest
 
-from infra.cluster import open_cluster
+from flows import steps
 from infra.errors import UnusableInput
+from infra.ledger import Ledger
 from infra.progress import Silent
+from infra.store import open_store
 from tasks.fetch_model import fetch_model
-from tasks.ingest import ingest
-from tasks.label import label
-from tasks.params import IngestParams, LabelParams
+from tasks.params import ClusterParams, DeviceParams, EvaluateParams, IngestParams, LabelParams
+from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
 from tasks.raster.truth import open_truth
 from tasks.workspace import open_workspace
@@ -24,36 +25,35 @@ def weights():
         pytest.skip(f"SAM's weights cannot be had here: {error}")
 
 
+CLASSES = ("other", "building", "road")
+
+
+def bring(scene, out, **params):
+    """Ingest a scene; returns the workspace."""
+    steps.ingest(IngestParams(scenes=(str(scene),), **params), str(out), run=ClusterParams(), progress=Silent())
+    return out
+
+
+def label(out, **params):
+    return steps.label(LabelParams(**params), str(out), run=DeviceParams(device="cpu"), progress=Silent())
+
+
 @pytest.fixture(scope="module")
 def workspace(world, tmp_path_factory):
     """A cube of a window of the world, two SAM windows wide and one high, in three classes."""
-    out = tmp_path_factory.mktemp("labelled") / "ws"
-    with open_cluster() as cluster:
-        params = IngestParams(
-            scenes=(world.scene,),
-            bounds=(450_080, 5_399_740, 450_340, 5_399_900),
-            classes=("other", "building", "road"),
-        )
-        ingest(params, out, cluster=cluster, progress=Silent())
-    return out
+    bounds = (450_080, 5_399_740, 450_340, 5_399_900)
+    return bring(world.scene, tmp_path_factory.mktemp("labelled") / "ws", bounds=bounds, classes=CLASSES)
 
 
 @pytest.fixture(scope="module")
 def small(world, tmp_path_factory):
     """The same in one SAM window: finding every mask of a window takes half a minute."""
-    out = tmp_path_factory.mktemp("small") / "ws"
-    with open_cluster() as cluster:
-        params = IngestParams(
-            scenes=(world.scene,),
-            bounds=(450_080, 5_399_710, 450_270, 5_399_900),
-            classes=("other", "building", "road"),
-        )
-        ingest(params, out, cluster=cluster, progress=Silent())
-    return out
+    bounds = (450_080, 5_399_710, 450_270, 5_399_900)
+    return bring(world.scene, tmp_path_factory.mktemp("small") / "ws", bounds=bounds, classes=CLASSES)
 
 
 def truth_of(workspace, world):
-    opened = open_workspace(workspace)
+    opened = open_workspace(open_store(workspace))
     grid = opened.grid
     known = open_truth(world.vectors, grid, opened.classes, names=(), vector_class=None, road_width=8.0)
     return known.read((slice(0, grid.shape[0]), slice(0, grid.shape[1])))
@@ -65,7 +65,7 @@ def iou(found, truth, klass):
 
 @pytest.mark.slow
 def test_vectors_as_prompts(weights, workspace, world):
-    done = label(LabelParams(method="vectors", prompts=world.vectors), workspace, device="cpu", progress=Silent())
+    done = label(workspace, method="vectors", prompts=world.vectors)
     group = open_labels(workspace / "labels.zarr")
     found, instance, confidence = (np.asarray(group[name][:]) for name in ("label", "instance", "confidence"))
     truth = truth_of(workspace, world)
@@ -86,11 +86,10 @@ def test_vectors_as_prompts(weights, workspace, world):
 @pytest.mark.slow
 def test_a_few_labelled_windows(weights, small, world):
     workspace = small
-    params = LabelParams(
-        method="few-shot", examples=world.truth, truth_classes=("other", "building", "road", "other", "other", "other"),
-        example_windows=((0, 0, 380),), from_truth=True,
+    done = label(
+        workspace, method="few-shot", examples=world.truth, example_windows=((0, 0, 380),), from_truth=True,
+        truth_classes=("other", "building", "road", "other", "other", "other"),
     )  # fmt: skip
-    done = label(params, workspace, device="cpu", progress=Silent())
     group = open_labels(workspace / "labels.zarr")
     found, confidence = np.asarray(group["label"][:]), np.asarray(group["confidence"][:])
     truth = truth_of(workspace, world)
@@ -103,37 +102,29 @@ def test_a_few_labelled_windows(weights, small, world):
 
 def test_what_is_missing_is_asked_for(workspace):
     with pytest.raises(UnusableInput, match="--prompts"):
-        label(LabelParams(method="vectors"), workspace, device="cpu", progress=Silent())
+        label(workspace, method="vectors")
 
 
 def test_prompts_of_another_place_are_refused_and_old_labels_stay(workspace, world, tmp_path):
     import geopandas as gpd
     import shapely
 
-    label(LabelParams(method="truth", truth=world.vectors), workspace, device="cpu", progress=Silent())
+    label(workspace, method="truth", truth=world.vectors)
     before = np.asarray(open_labels(workspace / "labels.zarr")["label"][:])
     far = tmp_path / "far.geojson"
     gpd.GeoDataFrame({"class": ["building"]}, geometry=[shapely.box(1, 1, 2, 2)], crs="EPSG:4326").to_file(far)
     with pytest.raises(UnusableInput, match="lies on the scene"):
-        label(LabelParams(method="truth", truth=str(far)), workspace, device="cpu", progress=Silent())
+        label(workspace, method="truth", truth=str(far))
     assert (np.asarray(open_labels(workspace / "labels.zarr")["label"][:]) == before).all()
 
 
 def test_labels_of_other_pixels_are_not_scored(workspace, world):
     """The same workspace with a scene cut elsewhere: its old labels lie in the wrong place."""
-    from tasks.evaluate import evaluate
-    from tasks.params import EvaluateParams
-
-    label(LabelParams(method="truth", truth=world.vectors), workspace, device="cpu", progress=Silent())
-    with open_cluster() as cluster:
-        moved = IngestParams(
-            scenes=(world.scene,),
-            bounds=(450_100, 5_399_720, 450_360, 5_399_880),
-            classes=("other", "building", "road"),
-        )
-        ingest(moved, workspace, cluster=cluster, progress=Silent())
+    label(workspace, method="truth", truth=world.vectors)
+    bring(world.scene, workspace, bounds=(450_100, 5_399_720, 450_360, 5_399_880), classes=CLASSES)
+    asked = EvaluateParams(truth=world.vectors, what="labels", ablation=True)
     with pytest.raises(UnusableInput, match="geoloom label"):
-        evaluate(EvaluateParams(truth=world.vectors, what="labels", ablation=True), workspace, progress=Silent())
+        steps.evaluate(asked, str(workspace), progress=Silent())
 
 
 def test_a_checkpoint_of_another_kind_is_refused(workspace, world, tmp_path):
@@ -143,9 +134,8 @@ def test_a_checkpoint_of_another_kind_is_refused(workspace, world, tmp_path):
         ("sam-vit-b", "sam.bin", "expected a .pth file"),
         ("sam-vit-b", "none.pth", "none.pth is missing"),
     ):
-        params = LabelParams(**asked, sam=sam, sam_checkpoint=str(tmp_path / name))
         with pytest.raises(UnusableInput, match=words):
-            label(params, workspace, device="cpu", progress=Silent())
+            label(workspace, **asked, sam=sam, sam_checkpoint=str(tmp_path / name))
 
 
 def test_an_interrupted_ingest_is_noticed(workspace):
@@ -157,4 +147,102 @@ def test_an_interrupted_ingest_is_noticed(workspace):
     document["grid"]["shape"][0] += 1
     path.write_text(json.dumps(document))
     with pytest.raises(UnusableInput, match="was interrupted"):
-        label(LabelParams(method="truth", truth="none.tif"), workspace, device="cpu", progress=Silent())
+        label(workspace, method="truth", truth="none.tif")
+
+
+BLOCKS = 9
+"""2500 x 2300 pixels in blocks of 1024."""
+
+
+@pytest.fixture(scope="module")
+def truth(scene, tmp_path_factory):
+    """A class raster on the scene's grid: stripes of two classes, and pixels of none."""
+    path = tmp_path_factory.mktemp("truth") / "truth.tif"
+    with rasterio.open(scene) as source:
+        profile = source.profile | {"count": 1, "nodata": 255}
+    classes = (np.indices((2500, 2300)).sum(0) // 50 % 2).astype(np.uint8)
+    classes[2000:2100] = 255
+    with rasterio.open(path, "w", **profile) as target:
+        target.update_tags(CLASS_NAMES="other,building")
+        target.write(classes[None])
+    return path, classes
+
+
+def labels_of(workspace):
+    group = open_labels(open_store(workspace).zarr("labels.zarr"))
+    return {name: np.asarray(group[name][:]) for name in ("label", "instance", "confidence")}
+
+
+def test_every_valid_pixel_gets_the_truth_s_class(ingested, truth, pixels):
+    path, classes = truth
+    done = label(ingested, method="truth", truth=str(path))
+    found = labels_of(ingested)
+    _, valid = pixels
+    np.testing.assert_array_equal(found["label"], np.where(valid, classes, 255))
+    assert (found["confidence"][found["label"] == 255] == 255).all()
+    assert done.labelled == pytest.approx((classes[valid] != 255).mean())
+    assert done.shares["building"] == pytest.approx((classes[valid] == 1).mean())
+    assert (done.units_total, done.units_run) == (BLOCKS, BLOCKS)
+
+
+def test_a_rerun_labels_nothing_and_says_the_same(ingested, truth):
+    first = label(ingested, method="truth", truth=str(truth[0]))
+    again = label(ingested, method="truth", truth=str(truth[0]))
+    assert again.units_run == 0
+    assert (again.shares, again.labelled) == (first.shares, first.labelled)
+
+
+def test_a_killed_labelling_is_gone_on_with_and_is_of_no_use_before(ingested, truth, engine, tmp_path):
+    path, _ = truth
+    call = (
+        f"steps.label(LabelParams(method='truth', truth={str(path)!r}), {ingested!r}, run=DeviceParams(device='cpu'),"
+        " progress=Dying())"
+    )
+    engine.die(call, units=4)
+    assert len(Ledger(open_store(ingested), "label").done()) == 4
+    asked = EvaluateParams(truth=str(path), what="labels", ablation=True)
+    with pytest.raises(UnusableInput, match="geoloom label"):
+        steps.evaluate(asked, ingested, progress=Silent())
+
+    again = label(ingested, method="truth", truth=str(path))
+    assert again.units_run == BLOCKS - 4
+    killed = labels_of(ingested)
+    Ledger(open_store(ingested), "label").forget_all()
+    assert label(ingested, method="truth", truth=str(path)).shares == again.shares
+    for name, plane in labels_of(ingested).items():
+        np.testing.assert_array_equal(killed[name], plane)
+    assert steps.evaluate(asked, ingested, progress=Silent()).scores.pixel_accuracy == 1
+
+
+def test_labels_made_from_a_truth_are_made_again_where_other_pixels_are_valid(scene, pixels, truth, engine, tmp_path):
+    """Other colours are all the same to them, another hole is not."""
+    image, valid = pixels
+    path = tmp_path / "scene.tif"
+    path.write_bytes(scene.read_bytes())
+    out = bring(path, tmp_path / "ws")
+    label(out, method="truth", truth=str(truth[0]))
+
+    engine.write_scene(path, 255 - image // 2, valid)
+    bring(path, out)
+    done = label(out, method="truth", truth=str(truth[0]))
+    assert done.units_run == 0
+    assert open_labels(out / "labels.zarr").attrs["cube"] == open_workspace(open_store(out)).cube().fingerprint
+
+    holed = valid.copy()
+    holed[1500:1510, 200:210] = False
+    engine.write_scene(path, 255 - image // 2, holed)
+    bring(path, out)
+    assert label(out, method="truth", truth=str(truth[0])).units_run == 1
+    np.testing.assert_array_equal(labels_of(out)["label"], np.where(holed, truth[1], 255))
+
+
+def test_another_truth_labels_everything_anew(ingested, truth, tmp_path):
+    label(ingested, method="truth", truth=str(truth[0]))
+    other = tmp_path / "other.tif"
+    with rasterio.open(truth[0]) as source, rasterio.open(other, "w", **source.profile) as target:
+        target.update_tags(CLASS_NAMES="other,road")
+        target.write(source.read())
+    done = label(ingested, method="truth", truth=str(other))
+    assert done.units_run == BLOCKS
+    assert done.shares["road"] > 0.4
+    assert not done.shares["building"]

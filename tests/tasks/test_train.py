@@ -5,45 +5,59 @@ import json
 import numpy as np
 import pytest
 
-from infra.cluster import open_cluster
+from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
+from infra.store import open_store
 from models.card import load_card
 from models.checkpoint import load_model
 from models.predictor import load_predictor
 from tasks.disagreement import measure
-from tasks.ingest import ingest
-from tasks.label import label
-from tasks.params import IngestParams, LabelParams, PredictParams, TrainParams
-from tasks.predict import predict
+from tasks.params import ClusterParams, DeviceParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
 from tasks.raster.grid import whole
-from tasks.train import train
 from tasks.workspace import open_workspace
 
 RECIPE = {"architecture": "unet", "start": "random", "steps": 4, "batch": 2, "chip": 64, "tile": 128, "threads": 1}
 
 
+CPU = DeviceParams(device="cpu")
+CORNER = (450_000, 5_399_808, 450_192, 5_400_000)
+"""384 x 384 pixels: what takes long is to measure the seams, on every pixel and with every margin."""
+
+
+def ingest(world, out):
+    params = IngestParams(scenes=(world.scene,), bounds=CORNER)
+    steps.ingest(params, str(out), run=ClusterParams(), progress=Silent())
+
+
+def label(world, out):
+    steps.label(LabelParams(method="truth", truth=world.truth), str(out), run=CPU, progress=Silent())
+
+
+def train(workspace, out, **recipe):
+    return steps.train(TrainParams(**RECIPE | recipe), [str(workspace)], out, run=CPU, progress=Silent())
+
+
 @pytest.fixture(scope="module")
 def labelled(world, tmp_path_factory):
-    """The world as a workspace labelled with its truth."""
-    out = tmp_path_factory.mktemp("train") / "ws"
-    with open_cluster() as cluster:
-        ingest(IngestParams(scenes=(world.scene,)), out, cluster=cluster, progress=Silent())
-    label(LabelParams(method="truth", truth=world.truth), out, device="cpu", progress=Silent())
+    """A corner of the world as a workspace labelled with its truth."""
+    out = str(tmp_path_factory.mktemp("train") / "ws")
+    ingest(world, out)
+    label(world, out)
     return out
 
 
 @pytest.fixture(scope="module")
 def trained(labelled, tmp_path_factory):
     out = tmp_path_factory.mktemp("model") / "model"
-    return train(TrainParams(**RECIPE), [labelled], out, device="cpu", progress=Silent()), out
+    return train(labelled, out), out
 
 
 @pytest.mark.slow
 def test_a_model_says_what_it_is_and_where_it_comes_from(trained, labelled):
     done, out = trained
     card = load_card(out)
-    workspace = open_workspace(labelled)
+    workspace = open_workspace(open_store(labelled))
     assert card.architecture == "unet"
     assert card.bands == ("red", "green", "blue")
     assert card.classes == workspace.classes.names
@@ -64,49 +78,44 @@ def test_a_model_says_what_it_is_and_where_it_comes_from(trained, labelled):
 @pytest.mark.slow
 def test_a_model_knows_the_scene_it_was_trained_on(trained, labelled):
     _, out = trained
-    with open_cluster() as cluster:
-        done = predict(PredictParams(model=str(out)), labelled, cluster=cluster, device="cpu", progress=Silent())
+    params, run = PredictParams(model=str(out), precision="float32"), RunParams(device="cpu")
+    done = steps.predict(params, labelled, run=run, progress=Silent())
     assert done.trained_here
 
 
 @pytest.mark.slow
 def test_resuming_goes_on_from_the_last_state(labelled, trained, tmp_path):
     """Six steps in one go, and six with a stop after four, end with the same weights."""
-    longer = RECIPE | {"steps": 6}
-    once = train(TrainParams(**longer), [labelled], tmp_path / "once", device="cpu", progress=Silent())
+    once = train(labelled, tmp_path / "once", steps=6)
     assert once.steps == 6
-    again = train(TrainParams(**longer, resume=True), [labelled], tmp_path / "once", device="cpu", progress=Silent())
+    again = train(labelled, tmp_path / "once", steps=6, resume=True)
     assert again.steps == 6
     with pytest.raises(UnusableInput, match="steps 4, not 6"):
-        train(TrainParams(**longer, resume=True), [labelled], trained[1], device="cpu", progress=Silent())
+        train(labelled, trained[1], steps=6, resume=True)
     with pytest.raises(UnusableInput, match="no interrupted training"):
-        train(TrainParams(**longer, resume=True), [labelled], tmp_path / "none", device="cpu", progress=Silent())
+        train(labelled, tmp_path / "none", steps=6, resume=True)
 
 
 def test_what_is_not_labelled_is_refused(world, tmp_path):
-    with open_cluster() as cluster:
-        ingest(IngestParams(scenes=(world.scene,)), tmp_path / "ws", cluster=cluster, progress=Silent())
+    ingest(world, tmp_path / "ws")
     with pytest.raises(UnusableInput, match="geoloom label"):
-        train(TrainParams(**RECIPE), [tmp_path / "ws"], tmp_path / "model", device="cpu", progress=Silent())
+        train(tmp_path / "ws", tmp_path / "model")
     with pytest.raises(UnusableInput, match="not a workspace"):
-        train(TrainParams(**RECIPE), [tmp_path / "nothing"], tmp_path / "model", device="cpu", progress=Silent())
-    label(LabelParams(method="truth", truth=world.truth), tmp_path / "ws", device="cpu", progress=Silent())
+        train(tmp_path / "nothing", tmp_path / "model")
+    label(world, tmp_path / "ws")
     with pytest.raises(UnusableInput, match="not known"):
-        train(
-            TrainParams(**RECIPE | {"architecture": "castle"}), [tmp_path / "ws"], tmp_path / "model",
-            device="cpu", progress=Silent(),
-        )  # fmt: skip
+        train(tmp_path / "ws", tmp_path / "model", architecture="castle")
 
 
 def test_disagreement_is_nothing_where_the_margin_holds_the_reach(labelled, tiny_model):
     """The tiny network sees 3 pixels around: a margin of 3 is enough, none is not."""
     predictor = load_predictor(tiny_model)
-    cube = open_workspace(labelled).cube()
-    window = (slice(100, 500), slice(100, 500))
+    cube = open_workspace(open_store(labelled)).cube()
+    window = (slice(20, 380), slice(20, 380))
     common = {"bands": (0, 1, 2), "tile": 128, "ramp": 0}
     assert measure(predictor, cube, window, margin=3, **common) == 0
     assert measure(predictor, cube, window, margin=0, **common) > 0
-    assert whole(cube.grid)[0].stop == 768
+    assert whole(cube.grid)[0].stop == 384
 
 
 @pytest.mark.parametrize("name", ["default", "dubai"])

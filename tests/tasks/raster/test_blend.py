@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import GeoloomError
-from tasks.raster.blend import NODATA, TOP, finish, predicted_class, quantise
+from tasks.raster.blend import NODATA, TOP, add, finish, predicted_class, quantise
 from tasks.raster.tiling import WEIGHT_BITS
 
 SCALE = 1 << (2 * WEIGHT_BITS)
@@ -101,9 +101,124 @@ def test_a_contribution_that_lacks_is_an_error_and_no_pixel():
     assert (finish(total, valid)[:, valid] == 127).all()
 
 
+def finish_in_numpy(total, valid):
+    """The oracle: the largest-remainder method, a round of numpy for every unit that is missing."""
+    whole, left = total >> (2 * WEIGHT_BITS), total & (SCALE - 1)
+    missing = np.where(valid, TOP - whole.sum(axis=0), 0)
+    rows, cols = np.indices(valid.shape)
+    while (missing > 0).any():
+        y, x = rows[missing > 0], cols[missing > 0]
+        best = left[:, y, x].argmax(axis=0)
+        whole[best, y, x] += 1
+        left[best, y, x] = -1
+        missing[y, x] -= 1
+    whole[:, ~valid] = NODATA
+    return whole.astype(np.uint8)
+
+
+def window_of(array, rng):
+    """The same values as a window of a larger array, whose other values are noise."""
+    large = rng.integers(0, 100, [n + 5 for n in array.shape]).astype(array.dtype)
+    place = tuple(slice(2, 2 + n) for n in array.shape)
+    large[place] = array
+    return large[place]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    classes=st.integers(1, 40),
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 200)),
+    seed=st.integers(0, 999),
+    steps=st.sampled_from([1, 2, 5, 1 << WEIGHT_BITS]),
+)
+def test_sums_are_rounded_by_the_largest_remainder_as_numpy_does_it(classes, shape, seed, steps):
+    # Few steps of weight make many equal remainders.
+    rng = np.random.default_rng(seed)
+    a, b = (quantise(softmax(rng.normal(0, 2, (classes, *shape)))).astype(np.int32) for _ in range(2))
+    part = rng.integers(0, steps + 1, shape, dtype=np.int32) * (SCALE // steps)
+    total = a * part + b * (SCALE - part)
+    valid = rng.random(shape) > 0.2
+    total[:, ~valid] = rng.integers(-(2**31), 2**31, total[:, ~valid].shape)
+    want = finish_in_numpy(total, valid)
+    np.testing.assert_array_equal(finish(total, valid), want)
+    found = finish(window_of(total, rng), window_of(valid, rng))
+    np.testing.assert_array_equal(found, want)
+    np.testing.assert_array_equal(finish(np.asfortranarray(total), np.asfortranarray(valid)), want)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=6))
+def test_any_sum_that_is_not_whole_is_noticed(sums):
+    total = np.array(sums, np.int32)[:, None, None]
+    if sum(sums) == TOP * SCALE:
+        assert finish(total, np.ones((1, 1), bool)).sum() == TOP
+        return
+    with pytest.raises(GeoloomError, match="1 pixels"):
+        finish(total, np.ones((1, 1), bool))
+
+
+def test_sums_that_are_whole_only_modulo_2_to_the_32_are_noticed():
+    top = 2**31 - 1
+    total = np.array([top, top, TOP * SCALE + 2], np.int32)[:, None, None]
+    assert total.sum(dtype=np.int32) == TOP * SCALE
+    with pytest.raises(GeoloomError, match="1 pixels"):
+        finish(total, np.ones((1, 1), bool))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    classes=st.integers(1, 9),
+    shape=st.tuples(st.integers(0, 9), st.integers(0, 200)),
+    seed=st.integers(0, 999),
+    order=st.sampled_from(["C", "F", "window", "backwards", "classes last"]),
+)
+def test_a_contribution_is_added_where_it_belongs_and_nowhere_else(classes, shape, seed, order):
+    rng = np.random.default_rng(seed)
+    part = rng.integers(0, 256, (classes, *shape), dtype=np.uint8)
+    rows, cols = (rng.integers(0, 2049, n, dtype=np.int32) for n in shape)
+    block = rng.integers(0, 2**29, (classes, shape[0] + 4, shape[1] + 7), dtype=np.int32)
+    place = np.s_[:, 3 : 3 + shape[0], 2 : 2 + shape[1]]
+    want = block.copy()
+    want[place] += part * (rows[:, None] * cols)
+    given = {
+        "C": part,
+        "F": np.asfortranarray(part),
+        "window": window_of(part, rng),
+        "backwards": part[:, ::-1].copy()[:, ::-1],
+        "classes last": np.ascontiguousarray(part.transpose(1, 2, 0)).transpose(2, 0, 1),
+    }[order]
+    add(given, rows, cols, block[place])
+    np.testing.assert_array_equal(block, want)
+
+
+def test_sums_that_would_go_to_a_copy_are_refused():
+    one = np.ones(4, np.int32)
+    with pytest.raises(AssertionError):
+        add(np.ones((2, 4, 4), np.uint8), one, one, np.zeros((4, 4, 2), np.int32).transpose(2, 0, 1))
+    with pytest.raises(AssertionError):
+        add(np.ones((2, 4, 4), np.uint8), one, one, np.zeros((2, 4, 5), np.int32))
+
+
 def test_the_class_is_the_most_probable_ties_to_the_lowest_and_nodata_stays():
     p = np.array([[100, 85, 0, 255, 0], [100, 84, 127, 255, 0], [54, 85, 127, 255, 254]], np.uint8)[:, None, :]
     assert predicted_class(p).tolist() == [[0, 0, 1, 255, 2]]
     assert predicted_class(p).dtype == np.uint8
     certain = np.full((1, 2, 2), TOP, np.uint8)
     assert (predicted_class(certain) == 0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    classes=st.integers(1, 254),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 200)),
+    seed=st.integers(0, 999),
+    highest=st.sampled_from([0, 1, 3, TOP]),
+)
+def test_the_class_is_that_of_numpy(classes, shape, seed, highest):
+    rng = np.random.default_rng(seed)
+    p = rng.integers(0, highest, (classes, *shape), dtype=np.uint8, endpoint=True)
+    p[:, rng.random(shape) < 0.2] = NODATA
+    want = p.argmax(axis=0)
+    want[p[0] == NODATA] = NODATA
+    for kind in (p, window_of(p, rng), np.asfortranarray(p)):
+        np.testing.assert_array_equal(predicted_class(kind), want)

@@ -6,7 +6,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from tasks.raster.classes import DEFAULT_CLASSES
-from tasks.raster.cube import BandStatistics, create_cube, finish_cube, open_cube, write_block
+from tasks.raster.cube import BandStatistics, count_cells, create_cube, finish_cube, open_cube, write_block
 from tasks.raster.grid import whole
 from tasks.raster.picture import EMPTY, class_picture, draw_panels, rgb_bands, scene_picture, to_rgb
 
@@ -43,7 +43,8 @@ def make_cube(path, image, valid):
     grid = GeoBox(valid.shape, Affine.identity(), None)
     create_cube(path, grid, bands=("red", "green", "blue"), dtype="uint8", scenes=[])
     write_block(path, whole(grid), image=image, valid=valid)
-    finish_cube(path, statistics=(BandStatistics(0, 255, 0, 0, 0, 255),) * 3, fingerprint="")
+    statistics = (BandStatistics(0, 255, 0, 0, 0, 255),) * 3
+    finish_cube(path, statistics=statistics, blocks=[(whole(grid), count_cells(image, valid))])
     return open_cube(path)
 
 

@@ -1,11 +1,13 @@
 """Block by block, statistics are those of the whole array."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.raster.statistics import BINS, QUANTILES, count_band, merge_bands
+from tasks.raster.statistics import BINS, QUANTILES, cell_counts, count_band, merge_bands
 
 rng = np.random.default_rng(0)
 PLANES = {
@@ -34,6 +36,69 @@ def test_blocks_merge_to_the_statistics_of_the_whole(name, size):
     low, high = np.quantile(values, QUANTILES, method="inverted_cdf")
     assert found.low == pytest.approx(low, abs=step + 1e-12)
     assert found.high == pytest.approx(high, abs=step + 1e-12)
+
+
+def count_in_numpy(plane, valid):
+    """The oracle: one numpy step after the other, in double precision."""
+    values = plane[valid & np.isfinite(plane)].astype(np.float64)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    edges = (0, 256) if plane.dtype == np.uint8 else (low, high)
+    places = ((values - edges[0]) / ((edges[1] - edges[0]) or 1) * BINS).astype(np.int64).clip(max=BINS - 1)
+    return values, (low, high), edges, np.bincount(places, minlength=BINS)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"])
+@settings(deadline=None, max_examples=30)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 90)),
+    seed=st.integers(0, 999),
+    share=st.sampled_from([0.02, 0.7, 1]),
+    spread=st.sampled_from([1, 1000, 10**9]),
+    order=st.sampled_from(["C", "F", "window"]),
+)
+def test_a_block_is_counted_as_numpy_counts_it(dtype, shape, seed, share, spread, order):
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        plane = rng.normal(-3, spread, shape).astype(dtype)
+        plane[rng.random(shape) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
+    else:
+        limits = np.iinfo(dtype)
+        plane = rng.integers(max(-spread, limits.min), min(spread, limits.max), shape, dtype, endpoint=True)
+    valid = rng.random(shape) < share
+    values, range_, edges, histogram = count_in_numpy(plane, valid)
+    if order == "window":
+        plane, valid = np.pad(plane, 3, mode="edge")[3:-3, 3:-3], np.pad(valid, 2)[2:-2, 2:-2]
+    found = count_band(np.asarray(plane, order="F" if order == "F" else None), valid)
+    assert found.count == values.size
+    if not values.size:
+        assert not found.histogram.any()
+        return
+    assert (found.minimum, found.maximum) == range_
+    assert found.edges == edges
+    np.testing.assert_array_equal(found.histogram, histogram)
+    exact = [float(v) for v in values] if np.dtype(dtype).kind == "f" else [int(v) for v in values]
+    if np.dtype(dtype).itemsize <= 2:
+        assert (found.total, found.squares) == (sum(exact), sum(v * v for v in exact))
+    assert found.total == pytest.approx(math.fsum(exact), rel=1e-12, abs=1e-12 * math.fsum(map(abs, exact)))
+    assert found.squares == pytest.approx(math.fsum(v * v for v in exact), rel=1e-12)
+
+
+def test_sums_of_a_whole_shard_at_the_largest_value_are_exact():
+    plane = np.full((2048, 2048), 65535, np.uint16)
+    found = count_band(plane, np.ones(plane.shape, bool))
+    assert (found.count, found.total, found.squares) == (1 << 22, 65535 << 22, float(65535**2 << 22))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.integers(1, 70), st.integers(0, 99))
+def test_the_cells_of_valid_are_counted(shape, size, seed):
+    valid = np.random.default_rng(seed).random(shape) > 0.4
+    rows, cols = (-(-n // size) for n in shape)
+    want = [[valid[r * size :, c * size :][:size, :size].sum() for c in range(cols)] for r in range(rows)]
+    for given_ in (valid, np.asfortranarray(valid), np.pad(valid, 3)[3:-3, 3:-3]):
+        found = cell_counts(given_, size)
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, want)
 
 
 @pytest.mark.parametrize("name", PLANES)

@@ -126,11 +126,49 @@ def test_every_tile_is_owned_once_and_reached_blocks_are_those_it_has_weight_in(
         owner = tiling.owner(tile)
         assert tile in tiling.owned(owner)
         assert owner == min(touched)
-        reached = tiling.reached(tile)
-        assert len(reached) == len(set(reached))
-        assert set(reached) == touched - {owner}
-        # So a block that starts after its three upstream ones finds every strip.
-        assert all(owner in tiling.upstream(block) for block in reached)
+        assert tiling.touched(tile)[0] == owner
+        assert tiling.touched(tile) == sorted(touched)
+        # So a block waits only for blocks before it, and at most for three.
+        assert all(0 <= r - owner[0] <= 1 and 0 <= c - owner[1] <= 1 for r, c in touched)
+
+
+@settings(deadline=None, max_examples=60)
+@given(tilings())
+def test_a_block_knows_the_tiles_that_touch_it_and_where(tiling):
+    """The oracle looks at every pixel of a tile's span."""
+    rows, cols = tiling.rows.length, tiling.cols.length
+    touching = {block: [] for block in tiling.blocks()}
+    for tile in tiling.tiles():
+        speaks = np.zeros((rows, cols), bool)
+        speaks[tiling.span(tile)] = True
+        for block, tiles in touching.items():
+            window = tiling.window(block)
+            if speaks[window].any():
+                tiles.append(tile)
+                meeting = np.zeros((rows, cols), bool)
+                meeting[tiling.meeting(tile, block)] = True
+                here = np.zeros((rows, cols), bool)
+                here[window] = speaks[window]
+                np.testing.assert_array_equal(meeting, here)
+        seen = tiling.extent(tile)
+        assert [s.start for s in seen] == [tiling.rows.starts[tile[0]], tiling.cols.starts[tile[1]]]
+        assert seen[0].stop == min(seen[0].start + tiling.rows.size, rows)
+        assert seen[1].stop == min(seen[1].start + tiling.cols.size, cols)
+    for block, tiles in touching.items():
+        assert tiling.touching(block) == tiles
+        assert set(tiling.owned(block)) <= set(tiles)
+
+
+@settings(deadline=None, max_examples=150)
+@given(axes(), st.data())
+def test_tiles_of_any_stretch_of_an_axis(case, data):
+    """Those with weight in it, and those whose weight begins in it, by their spans."""
+    axis, _ = case
+    first = data.draw(st.integers(0, axis.length - 1))
+    last = data.draw(st.integers(first + 1, axis.length))
+    spans = [axis.span(tile) for tile in range(len(axis.starts))]
+    assert list(axis.touching(first, last)) == [i for i, (a, b) in enumerate(spans) if a < last and b > first]
+    assert list(axis.begun_in(first, last)) == [i for i, (a, _) in enumerate(spans) if first <= a < last]
 
 
 def test_a_block_is_whole_shards_and_holds_a_tile():

@@ -1,0 +1,217 @@
+"""A store in an S3 bucket, or anything that speaks S3, through obstore.
+
+obstore's runtime does not survive a fork: start workers with spawn, as Dask does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.errors import GeoloomError, UnusableInput, UnwritableOutput
+from infra.storage import explaining
+
+if TYPE_CHECKING:
+    import zarr.abc.store
+    from obstore.store import S3Store
+
+OUTAGE_S = 30.0
+"""How long an endpoint may be out of reach. obstore's own ten retries were measured to be over after 2 to 3 s."""
+
+READERS = 16
+CREATES = 20
+"""Attempts to create where the server says that somebody else is just creating, and nobody is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Everything below a prefix of a bucket. See `infra.store.Store` for what each operation promises.
+
+    Only the URL travels to workers, no credentials: each process reads its own from its environment.
+    """
+
+    url: str
+    """s3://BUCKET or s3://BUCKET/PREFIX."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/.*)?", self.url):
+            raise UnusableInput(f"{self.url} names no bucket; give s3://BUCKET/PREFIX.")
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an object; None where there is none."""
+        try:
+            with _explaining(self.url, reading=True):
+                return bytes(_client(self.url).get(key).bytes())
+        except FileNotFoundError:
+            return None
+
+    def read_many(self, keys: Iterable[str]) -> list[bytes | None]:
+        """The bytes of many objects, several at once: each takes a round trip."""
+        with ThreadPoolExecutor(READERS) as readers:
+            return list(readers.map(self.read, keys))
+
+    def write(self, key: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 - a put always is
+        """Put an object."""
+        with _explaining(self.url):
+            _client(self.url).put(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put an object that is not there yet."""
+        from obstore.exceptions import AlreadyExistsError
+
+        for _ in range(CREATES):
+            with _explaining(self.url):
+                try:
+                    _client(self.url).put(key, data, mode="create")
+                except AlreadyExistsError:
+                    # S3 also says so (409) where several tried at once and none landed.
+                    if self.exists(key):
+                        return False
+                else:
+                    return True
+        return False
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        try:
+            with _explaining(self.url, reading=True):
+                _client(self.url).head(key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every object below a prefix."""
+        with _explaining(self.url, reading=True):
+            found = _client(self.url).list(prefix.strip("/") or None, chunk_size=1000)
+            return sorted(entry["path"] for chunk in found for entry in chunk if entry["path"] != prefix.strip("/"))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects."""
+        with _explaining(self.url):
+            _client(self.url).delete(list(keys))
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object below a prefix."""
+        self.delete(self.keys(prefix))
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Nothing: an object is durable once it is put."""
+
+    def zarr(self, key: str) -> zarr.abc.store.Store:
+        """The Zarr store below a prefix."""
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(_client(f"{self.url}/{key}" if key else self.url))
+
+    @contextmanager
+    def publishing(self, key: str) -> Iterator[Path]:
+        """A path in a temporary folder, uploaded when the block ends.
+
+        A folder's files are put one by one, then the objects that it no longer has are removed.
+        """
+        with tempfile.TemporaryDirectory(prefix="geoloom-") as folder:
+            path = Path(folder) / key.rpartition("/")[2]
+            with explaining(path):
+                yield path
+            if not path.exists():
+                raise GeoloomError(f"Nothing was made for {self.url}/{key}.")
+            if path.is_file():
+                made = {key: path}
+            else:
+                made = {f"{key}/{p.relative_to(path).as_posix()}": p for p in sorted(path.rglob("*")) if p.is_file()}
+            with _explaining(self.url):
+                for name, file in made.items():
+                    _client(self.url).put(name, file)
+            if path.is_dir():
+                self.delete(k for k in self.keys(key) if k not in made)
+
+    @contextmanager
+    def fetched(self, key: str) -> Iterator[Path]:
+        """A download into a temporary folder."""
+        wanted = [key] if self.exists(key) else self.keys(key)
+        if not wanted:
+            raise UnusableInput(f"{self.url}/{key} is not there.")
+        with tempfile.TemporaryDirectory(prefix="geoloom-") as folder:
+            path = Path(folder) / key.rpartition("/")[2]
+            for name in wanted:
+                file = path / name.removeprefix(f"{key}/") if name != key else path
+                with explaining(file), _explaining(self.url, reading=True):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open("wb") as out:
+                        for chunk in _client(self.url).get(name):
+                            out.write(chunk)
+            yield path
+
+    def free(self) -> None:
+        """Nobody can say."""
+
+    def sweep(self) -> None:
+        """Nothing: an object is there whole, or not at all."""
+
+
+_first_process = cache(os.getpid)
+
+
+@cache
+def _open(url: str) -> S3Store:
+    from obstore.store import S3Store
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        retry_config={
+            "max_retries": 1000,
+            "retry_timeout": timedelta(seconds=OUTAGE_S),
+            "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
+        },
+    )
+
+
+def _client(url: str) -> S3Store:
+    if _first_process() != os.getpid():  # measured: it would wait for ever
+        raise GeoloomError(f"{url} was used before this process was forked; start processes with spawn.")
+    return _open(url)
+
+
+@contextmanager
+def _explaining(url: str, *, reading: bool = False) -> Iterator[None]:
+    """Turn an object store's error into one clear sentence; a missing object stays a FileNotFoundError."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, FileNotFoundError) as error:
+        said = str(error).partition("\n\nDebug source")[0]
+        if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in said:
+            raise
+        verb = "read" if reading else "written"
+        kind = UnusableInput if reading else UnwritableOutput
+        raise kind(f"{url} cannot be {verb}: {_reason(said)}.") from error
+
+
+def _reason(said: str) -> str:
+    code = re.search(r"<Code>(\w+)</Code>", said)
+    if "NoSuchBucket" in said:
+        return "there is no such bucket; make it, or name another"
+    if "/latest/api/token" in said or "/latest/meta-data" in said:  # where a machine in the cloud asks for its own
+        return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "403 Forbidden" in said or "401 Unauthorized" in said:
+        why = code[1] if code else "forbidden"
+        return f"its server refuses these credentials ({why}); check AWS_ACCESS_KEY_ID and the like"
+    if "builder error" in said and "http://" in said:
+        return "its endpoint has no TLS; set AWS_ALLOW_HTTP=true if that is what you want"
+    if "error sending request" in said:
+        return "its server does not answer; check AWS_ENDPOINT_URL, AWS_REGION and the network"
+    return code[1] if code else said.partition("\n")[0].rpartition(" - ")[2].strip(" .")

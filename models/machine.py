@@ -1,0 +1,58 @@
+"""What of a machine and its software changes a network's bits, beside the plan."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+_INSTRUCTIONS = (
+    "avx2",
+    "fma3",
+    "avx512_f",
+    "avx512_bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx10_1",
+    "avx10_2",
+    "amx_tile",
+    "amx_bf16",
+    "amx_fp16",
+    "neon",
+    "sve",
+    "sve2",
+    "bf16",
+)
+"""Those that oneDNN chooses its kernels by."""
+
+
+def machine_kind(device: str) -> dict[str, str]:
+    """Everything outside the plan that a network's bits depend on, as words; equal dicts mean equal bits.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1".
+    """
+    about = {"torch": torch.__version__.split("+")[0], "device": torch.device(device).type}
+    if about["device"] == "cuda":
+        return about | {
+            "gpu": torch.cuda.get_device_name(device),
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        }
+    there = torch.cpu.get_capabilities()
+    return about | {
+        "processor": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "instructions": " ".join(name for name in _INSTRUCTIONS if there.get(name)),
+        # oneDNN cuts sums into pieces that fit the cache.
+        "cache": f"{there.get('l1d_cache_size')} {there.get('l2_cache_size')}",
+    }
+
+
+def has_bfloat16(device: str) -> bool:
+    """True where the device computes in bfloat16 itself; elsewhere it is imitated, and three times slower."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    there = torch.cpu.get_capabilities()
+    return any(bool(there.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,0 +1,36 @@
+"""Clean: what a workspace holds and nobody will ask for again is removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.lease import Grip
+from infra.ledger import Ledger
+from infra.progress import Progress
+from infra.store import Store
+from tasks.workspace import PREDICT, open_workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What was removed."""
+
+    strips: int
+
+
+def clean(store: Store, *, grip: Grip, progress: Progress) -> Cleaned:
+    """Remove temporary files of killed runs, and strips into blocks that are done (those of `--keep-strips`, too).
+
+    Strips into blocks that are not done stay: they are tiles that need not be run again.
+
+    Raises:
+        UnusableInput: it is not a workspace.
+    """
+    open_workspace(store)
+    grip.check()
+    store.sweep()
+    done = Ledger(store, PREDICT).done()
+    gone = [key for key in store.keys("strips") if key.split("/")[1] in done]
+    store.delete(gone)
+    progress.note(f"Removed {len(gone)} strips and what killed runs had left.")
+    return Cleaned(len(gone))

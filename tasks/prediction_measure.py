@@ -1,0 +1,189 @@
+"""Measuring a network on the scene that it will map: how fast, in which way, and what its seams cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from infra.memory import resident_memory
+from infra.store import Store
+from models.card import ModelCard
+from models.checkpoint import load_model
+from models.choice import Batch, TileTime, choose_runtime, time_tiles
+from models.machine import machine_kind
+from models.malloc import keep_freed_memory
+from models.predictor import Predictor
+from models.runtime import Precision, Runtime
+from tasks.disagreement import ACCEPTED
+from tasks.disagreement import measure as measure_disagreement
+from tasks.raster.cube import Cube, open_cube
+from tasks.raster.grid import within
+from tasks.raster.zarrays import CHUNK
+from tasks.workspace import CUBE
+
+SAMPLES = 3
+MANY_TILES = 400
+"""In a scene of fewer, a measurement of other tiles does not pay."""
+LARGER = (1.5, 2.0)
+"""Tiles that are tried, as multiples of the model's own."""
+GAIN = 1.05
+"""How much faster a larger tile must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a prediction is asked for, as far as it changes its bits."""
+
+    tile: int | None
+    margin: int
+    ramp: int
+    precision: Precision
+    device: str
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found."""
+
+    tile: int
+    seconds: float
+    """Of one lane for a tile."""
+    activation: int
+    """Bytes that a batch takes in the network."""
+    runtime: Runtime
+    machine: dict[str, str]
+    disagreement: float | None
+    """Share of pixels that tiles change, at this tile, margin and ramp; None where nobody knows."""
+    trials: Any
+    """Runtimes that were tried, with their agreement and speed, as plain values."""
+
+
+def sample_tiles(cube: Cube, *, bands: tuple[int, ...], tile: int, batch: int) -> list[Batch]:
+    """Batches of tiles where the scene has most data, spread over it: image (n, band, y, x) and valid (n, y, x).
+
+    Raises:
+        DamagedCube: the cube's pixels are not those that were ingested.
+    """
+    rows, cols = np.unravel_index(np.argsort(-cube.counts, axis=None, kind="stable"), cube.counts.shape)
+    full = int((cube.counts == cube.counts.max()).sum())
+    chosen = np.linspace(0, full - 1, min(SAMPLES, full)).astype(int)
+    samples = []
+    for n in chosen:
+        top, left = (
+            max(min(int(cell[n]) * CHUNK, length - tile), 0)
+            for cell, length in zip((rows, cols), cube.grid.shape, strict=True)
+        )
+        window = slice(top, min(top + tile, cube.grid.shape[0])), slice(left, min(left + tile, cube.grid.shape[1]))
+        around, image, valid = cube.read_proved(window, bands=bands)
+        place = within(window, around)
+        pad = [(0, tile - (side.stop - side.start)) for side in window]
+        seen, data = np.pad(image[:, place[0], place[1]], [(0, 0), *pad]), np.pad(valid[place], pad)
+        samples.append((np.stack([seen] * batch), np.stack([data] * batch)))
+    return samples
+
+
+def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, workers: int) -> Measured:
+    """Measure a network on a scene, on the machine that calls.
+
+    Args:
+        store: the workspace's.
+        model: the model's folder.
+        bands: the cube's planes that the network takes, in its order.
+        asked: what is fixed already.
+        workers: lanes that will share the work, to know what a trial may cost.
+
+    Raises:
+        UnusableInput: the model or the cube cannot be read, or the device is not there.
+        DamagedCube: the cube's pixels are not those that were ingested.
+    """
+    one_thread(asked.device)
+    cube = open_cube(store.zarr(CUBE))
+    network, card = load_model(model)
+    if asked.device == "cpu":
+        keep_freed_memory()
+    tile = asked.tile or card.tile
+    ahead = _tiles(cube, card, tile, asked)
+    before = resident_memory()
+    choice = choose_runtime(
+        network,
+        card,
+        sample_tiles(cube, bands=bands, tile=tile, batch=asked.batch),
+        device=asked.device,
+        precision=asked.precision,
+        tiles_ahead=ahead // workers,
+    )
+    activation, seconds = resident_memory() - before, choice.seconds
+    settings = (tile, asked.margin, asked.ramp)
+    known = settings == (card.tile, card.margin, card.ramp)
+    seams = card.disagreement if known else _seams(network, card, choice.runtime, cube, bands, tile, asked)
+    if asked.tile is None and ahead >= MANY_TILES:
+        better = _larger_tile(network, card, choice.runtime, asked)
+        if better is not None:
+            found = _seams(network, card, choice.runtime, cube, bands, better.tile, asked)
+            if found <= max(ACCEPTED, seams or 0.0):
+                activation = round(activation * (better.tile / tile) ** 2)
+                tile, seconds, seams = better.tile, better.seconds, found
+    return Measured(
+        tile, seconds, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
+    )
+
+
+def one_thread(device: str) -> None:
+    """On a CPU a lane is one thread: two of one were measured as fast as one of two. To be said in every thread."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+def _tiles(cube: Cube, card: ModelCard, tile: int, asked: Asked) -> int:
+    step = max(tile - 2 * asked.margin - asked.ramp, card.stride)
+    rows, cols = (-(-length // step) for length in cube.grid.shape)
+    return rows * cols
+
+
+def _larger_tile(network: nn.Module, card: ModelCard, runtime: Runtime, asked: Asked) -> TileTime | None:
+    """A tile that keeps more pixels a second than the model's own by more than clocks are wrong by."""
+    sizes = [card.tile, *(round(card.tile * k / card.stride) * card.stride for k in LARGER)]
+    times = time_tiles(
+        network,
+        card,
+        runtime,
+        sizes=sizes,
+        margin=asked.margin,
+        ramp=asked.ramp,
+        batch=asked.batch,
+        device=asked.device,
+    )
+    best = max(times, key=lambda t: t.rate)
+    return best if best.tile != card.tile and best.rate > GAIN * times[0].rate else None
+
+
+def _seams(
+    network: nn.Module,
+    card: ModelCard,
+    runtime: Runtime,
+    cube: Cube,
+    bands: tuple[int, ...],
+    tile: int,
+    asked: Asked,
+) -> float:
+    """Share of pixels that tiles change, on a window of a few tiles around the middle of the scene's data."""
+    side = 2 * tile + tile // 2
+    rows, cols = (_middle(np.nonzero(cube.counts)[axis], side, length) for axis, length in enumerate(cube.grid.shape))
+    predictor = Predictor(card, network, device=asked.device, runtime=runtime)
+    return measure_disagreement(
+        predictor, cube, (rows, cols), bands=bands, tile=tile, margin=asked.margin, ramp=asked.ramp
+    )
+
+
+def _middle(cells: NDArray[np.int_], side: int, length: int) -> slice:
+    """So many pixels of an axis around the middle of the cells that hold data."""
+    centre = int(np.median(cells)) * CHUNK + CHUNK // 2 if len(cells) else length // 2
+    start = max(min(centre - side // 2, length - side), 0)
+    return slice(start, min(start + side, length))

@@ -1,0 +1,105 @@
+"""Real schedulers and workers: processes of Dask's own command line, each ended with the test that started it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dask
+import distributed  # before any test sets, and takes back, one of its options: it lays its defaults now
+import pytest
+
+NO_PAGES = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+TLS = "distributed.comm.tls"
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)  # so that workers of this process find cluster_jobs; those of the command line by PYTHONPATH
+
+
+class Processes:
+    """Dask's command line, with certificates or without, in this network or in a namespace's."""
+
+    def __init__(self, folder, certificates=None):
+        self.folder, self.running, self.logs = folder, [], []
+        self.tls = [part for name, path in (certificates or {}).items() for part in (f"--tls-{name}", str(path))]
+
+    def start(self, *arguments, inside=()):
+        log = self.folder / f"{len(self.logs)}-{arguments[0]}.log"
+        self.logs.append(log)
+        command = [*inside, sys.executable, "-m", "dask", *arguments, *self.tls]
+        with log.open("wb") as file:
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": HERE}
+            process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder, env=environment)
+        self.running.append(process)
+        return process
+
+    def scheduler(self, host, *more):
+        """Start a scheduler on a free port; its process and its address."""
+        named = self.folder / f"scheduler-{len(self.logs)}.json"
+        protocol = ("--protocol", "tls") if self.tls else ()
+        process = self.start(
+            "scheduler", "--host", host, "--port", "0", "--scheduler-file", str(named), *NO_PAGES, *protocol, *more
+        )
+        until = time.monotonic() + 30
+        while time.monotonic() < until and process.poll() is None:
+            with suppress(FileNotFoundError, json.JSONDecodeError):
+                return process, json.loads(named.read_text())["address"]
+            time.sleep(0.05)
+        pytest.fail(f"the scheduler did not start: {self.logs[-1].read_text()}")
+
+    def workers(self, address, *more, inside=()):
+        """Start worker processes of one machine."""
+        options = [*NO_PAGES, "--death-timeout", "30", "--local-directory", str(self.folder)]
+        return self.start("worker", address, *options, *more, inside=inside)
+
+    def end(self):
+        """At once: workers end when their nanny has, and what they would tidy up lies in this folder."""
+        for process in self.running:
+            process.kill()
+        for process in self.running:
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def dask_processes(tmp_path_factory):
+    """Makes `Processes` that end with the block."""
+
+    @contextmanager
+    def make(certificates=None):
+        processes = Processes(tmp_path_factory.mktemp("dask"), certificates)
+        try:
+            yield processes
+        finally:
+            processes.end()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Makes a key and a certificate that vouches for itself: paths by the name of Dask's option."""
+
+    def make():
+        made = distributed.Security.temporary()
+        folder = tmp_path_factory.mktemp("tls")
+        paths = {"ca-file": folder / "ca.pem", "cert": folder / "cert.pem", "key": folder / "key.pem"}
+        paths["ca-file"].write_text(made.tls_ca_file)
+        paths["cert"].write_text(made.tls_client_cert)
+        paths["key"].write_text(made.tls_client_key)
+        paths["key"].chmod(0o600)
+        return paths
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def showing():
+    """Gives a context in which this process shows a certificate, by Dask's own configuration."""
+
+    def show(paths):
+        mine = {f"{TLS}.client.{part}": str(paths[part]) for part in ("cert", "key")}
+        return dask.config.set({f"{TLS}.ca-file": str(paths["ca-file"]), **mine})
+
+    return show

@@ -1,0 +1,234 @@
+"""The tile engine's promises: the same bits whoever works, each tile once, nothing lost, only what changed."""
+
+import numpy as np
+import pytest
+
+from infra.errors import GeoloomError, UnusableInput
+from infra.ledger import Ledger
+from infra.store import open_store
+from tasks.raster.tiling import cut_scene
+
+TILE, MARGIN, RAMP = 256, 8, 8
+
+
+@pytest.fixture(scope="session")
+def needed(pixels):
+    """Tiles that have weight on a valid pixel, by brute force."""
+    _, valid = pixels
+    tiling = cut_scene(valid.shape, tile=TILE, margin=MARGIN, ramp=RAMP, stride=1, shard=1024)
+    return sum(bool(valid[tiling.span(tile)].any()) for tile in tiling.tiles())
+
+
+def test_a_tiled_prediction_equals_one_whole_pass(golden, pixels, tiny_model):
+    from models.predictor import load_predictor
+    from tasks.raster.probability import open_probability
+
+    image, valid = pixels
+    got = np.asarray(open_probability(open_store(golden["workspace"]).zarr("probability.zarr"))[:])
+    want = load_predictor(tiny_model)(np.where(valid, np.maximum(image, 1), 0)[None], valid[None])[0]
+    assert (got[:, ~valid] == 255).all()
+    assert np.abs(got[:, valid].astype(int) - want[:, valid].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(("cluster", "workers"), [("lanes", 2), ("lanes", 5), ("processes", 2)])
+def test_the_bits_do_not_depend_on_who_works(ingested, engine, golden, tiny_model, needed, cluster, workers):
+    done = engine.predict(ingested, tiny_model, cluster=cluster, workers=workers)
+    assert engine.bits(ingested) == golden["bits"]
+    assert engine.products(ingested) == golden["products"]
+    assert done.tiles_run == needed == golden["tiles"], "each tile once, and none that holds no data"
+    assert not open_store(ingested).keys("strips")
+
+
+def test_a_rerun_does_nothing(ingested, engine, golden, tiny_model):
+    engine.predict(ingested, tiny_model)
+    again = engine.predict(ingested, tiny_model)
+    assert (again.units_run, again.tiles_run) == (0, 0)
+    assert engine.bits(ingested) == golden["bits"]
+
+
+def changed(scene, pixels, engine, folder):
+    """The scene with other pixels in one corner of one cell."""
+    image, valid = pixels
+    image = image.copy()
+    image[:, 1600:1650, 1100:1150] ^= 77
+    path = folder / scene.name
+    engine.write_scene(path, image, valid)
+    return path
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_changed_region_redoes_just_the_units_that_see_it(scene, pixels, engine, tiny_model, tmp_path, needed, keep):
+    first = tmp_path / "first"
+    first.mkdir()
+    copied = first / scene.name
+    copied.write_bytes(scene.read_bytes())
+    workspace = engine.ingest(copied, tmp_path / "ws")
+    engine.predict(workspace, tiny_model, keep_strips=keep)
+    before = Ledger(open_store(workspace), "predict").done()
+
+    new = changed(scene, pixels, engine, tmp_path)
+    copied.write_bytes(new.read_bytes())
+    engine.ingest(copied, tmp_path / "ws")
+    done = engine.predict(workspace, tiny_model, keep_strips=keep)
+
+    after = Ledger(open_store(workspace), "predict").done()
+    redone = {unit for unit in after if before[unit] != after[unit]}
+    assert done.units_run == len(redone)
+    assert 0 < len(redone) < len(after)
+    assert 0 < done.tiles_run < needed
+    fresh = engine.ingest(new, tmp_path / "fresh")
+    engine.predict(fresh, tiny_model)
+    assert engine.bits(workspace) == engine.bits(fresh)
+
+
+def test_kept_strips_make_a_partial_rerun_smaller(scene, pixels, engine, tiny_model, tmp_path):
+    runs = []
+    for keep in (False, True):
+        (tmp_path / str(keep)).mkdir()
+        copied = tmp_path / str(keep) / scene.name
+        copied.write_bytes(scene.read_bytes())
+        workspace = engine.ingest(copied, tmp_path / str(keep) / "ws")
+        engine.predict(workspace, tiny_model, keep_strips=keep)
+        copied.write_bytes(changed(scene, pixels, engine, tmp_path).read_bytes())
+        engine.ingest(copied, tmp_path / str(keep) / "ws")
+        runs.append(engine.predict(workspace, tiny_model, keep_strips=keep).tiles_run)
+    assert runs[1] < runs[0]
+
+
+def test_another_model_redoes_everything(ingested, engine, tiny_model, tmp_path):
+    import torch
+
+    from models.card import load_card
+    from models.checkpoint import save_model
+    from models.registry import build
+
+    first = engine.predict(ingested, tiny_model)
+    torch.manual_seed(9)
+    save_model(tmp_path / "other", build("tiny", {}, bands=3, classes=6), load_card(tiny_model))
+    second = engine.predict(ingested, tmp_path / "other")
+    assert second.units_run == second.units_total == first.units_total
+    assert second.tiles_run == first.tiles_run
+
+
+def failing(monkeypatch, *, times, value=123456789):
+    """Make the network fail for tiles that begin like one of them, so many times."""
+    from models.predictor import Predictor
+
+    whole, left = Predictor.__call__, [times]
+
+    def call(self, image, valid):
+        if int(image[0, :, 100:110, 100:110].sum()) == value and left[0]:
+            left[0] -= 1
+            raise RuntimeError("out of memory, say")
+        return whole(self, image, valid)
+
+    monkeypatch.setattr(Predictor, "__call__", call)
+
+
+def mark_of(pixels, tiling, tile):
+    image, valid = pixels
+    rows, cols = tiling.extent(tile)
+    inside = np.where(valid, np.maximum(image, 1), 0)[:, rows, cols]
+    return int(inside[:, 100:110, 100:110].sum())
+
+
+def test_a_tile_that_fails_once_leaves_no_trace(ingested, engine, golden, tiny_model, pixels, monkeypatch):
+    tiling = cut_scene(pixels[1].shape, tile=TILE, margin=MARGIN, ramp=RAMP, stride=1, shard=1024)
+    failing(monkeypatch, times=1, value=mark_of(pixels, tiling, (3, 3)))
+    done = engine.predict(ingested, tiny_model)
+    assert not done.lost
+    assert engine.bits(ingested) == golden["bits"]
+
+
+def test_a_tile_that_fails_for_good_is_nodata_and_named_and_comes_with_the_next_run(
+    ingested, engine, golden, tiny_model, pixels, monkeypatch
+):
+    from tasks.raster.probability import open_probability
+
+    tiling = cut_scene(pixels[1].shape, tile=TILE, margin=MARGIN, ramp=RAMP, stride=1, shard=1024)
+    tile = next(t for t in tiling.tiles() if len(tiling.touched(t)) == 4 and pixels[1][tiling.span(t)].any())
+    with monkeypatch.context() as patch:
+        failing(patch, times=99, value=mark_of(pixels, tiling, tile))
+        done = engine.predict(ingested, tiny_model)
+        assert len(done.lost) == 1
+        assert "out of memory, say" in done.lost[0]
+        store = open_store(ingested)
+        got = np.asarray(open_probability(store.zarr("probability.zarr"))[:])
+        want = np.asarray(open_probability(open_store(golden["workspace"]).zarr("probability.zarr"))[:]).copy()
+        want[:, *tiling.span(tile)] = 255
+        assert (got == want).all(), "nodata where the tile has weight, and nowhere else"
+        assert len(Ledger(store, "predict").short()) == 4
+        engine.products(ingested)
+        with pytest.raises(GeoloomError, match="A tile failed"):
+            engine.predict(ingested, tiny_model, strict=True)
+    again = engine.predict(ingested, tiny_model)
+    assert again.units_run == 4
+    assert not again.lost
+    assert engine.bits(ingested) == golden["bits"]
+    assert engine.products(ingested) == golden["products"]
+
+
+def damage(workspace, pattern, how):
+    """Damage the largest stored object of an array; whole shards hold many chunks."""
+    from pathlib import Path
+
+    shards = sorted((p for p in Path(workspace).glob(pattern) if p.is_file()), key=lambda p: p.stat().st_size)
+    shard = shards[-1]
+    content = bytearray(shard.read_bytes())
+    if how == "deleted":
+        shard.unlink()
+    elif how == "truncated":
+        shard.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 3] ^= 16
+        shard.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
+def test_a_damaged_prediction_is_named_and_made_again(ingested, engine, golden, tiny_model, how):
+    engine.predict(ingested, tiny_model)
+    damage(ingested, "probability.zarr/probability/c/**/*", how)
+    with pytest.raises(UnusableInput, match="damaged in rows"):
+        engine.products(ingested)
+    again = engine.predict(ingested, tiny_model)
+    assert again.units_run == 1
+    assert engine.products(ingested) == golden["products"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
+def test_a_damaged_cube_is_named_and_read_again(scene, ingested, engine, golden, tiny_model, tmp_path, how):
+    damage(ingested, "cube.zarr/image/c/**/*", how)
+    with pytest.raises(UnusableInput, match="damaged in rows"):
+        engine.predict(ingested, tiny_model)
+    engine.ingest(scene, tmp_path / "ws")
+    engine.predict(ingested, tiny_model)
+    assert engine.bits(ingested) == golden["bits"]
+
+
+def test_a_plan_is_told_and_nothing_is_done(ingested, engine, tiny_model):
+    told = engine.predict(ingested, tiny_model, plan=True)
+    assert told.tiles_run == 0
+    assert told.estimate.blocks_left == told.units_total == 9
+    assert told.estimate.memory < told.estimate.memory_there
+    assert not open_store(ingested).keys("probability.zarr")
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"tile": 4096}, "give at most 2500"),
+        ({"tile": 256, "margin": 60, "ramp": 20}, "over half of a tile"),
+        ({"tile": 16 * 5 + 1, "margin": 30, "ramp": 30}, "over half of a tile"),
+    ],
+)
+def test_tiles_that_make_no_sense_are_refused(ingested, engine, tiny_model, params, words):
+    with pytest.raises(UnusableInput, match=words):
+        engine.predict(ingested, tiny_model, **params)
+
+
+def test_what_cannot_fit_is_refused_before_work(ingested, engine, tiny_model, monkeypatch):
+    from infra.lanes import Lanes
+
+    monkeypatch.setattr(Lanes, "memory", 1_000_000)
+    with pytest.raises(UnusableInput, match="may use 1 MB"):
+        engine.predict(ingested, tiny_model)
