@@ -10,7 +10,6 @@ release of Dask alone, and brings memory pools for arrays that torch does not us
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from distributed import Nanny, Scheduler, Security, SpecCluster
 
 from infra.cluster import cores
 from infra.errors import UnusableInput
+from infra.settings import Settings
 
 THREADS = 2
 """Jobs of a process at a time: one is in the network while the other reads and writes."""
@@ -71,7 +71,7 @@ def processes_here(kind: str, workers: int | None) -> Iterator[SpecCluster]:
 
 def gpus_here() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asking torch would cost 466 MB."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = Settings().visible_gpus
     if named is not None:
         return [gpu.strip() for gpu in named.split(",") if gpu.strip()]
     command = shutil.which("nvidia-smi")

@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     tile_log: Path | None = Field(
         default=None, description="A file that gets one line, a digest of its pixels, for each tile a network is given."
     )
+    visible_gpus: str | None = Field(
+        default=None,
+        validation_alias="CUDA_VISIBLE_DEVICES",
+        description="The GPUs that processes may use, as CUDA reads it: numbers or names with commas between them.",
+    )
     gpu_pool: str = Field(default="gpu", description="The Prefect work pool that training and inference go to.")
 
 
