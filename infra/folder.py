@@ -64,12 +64,14 @@ class Folder:
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:
         """Write a file in one piece."""
+        _clear(self.root / key)
         with replacing(self.root / key, durable=durable) as temporary:
             temporary.write_bytes(data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file that is not there yet, whole from its first moment."""
         path = self.root / key
+        _clear(path)
         temporary = temporary_name(path)
         try:
             with explaining(path):
@@ -95,7 +97,7 @@ class Folder:
     def delete(self, keys: Iterable[str]) -> None:
         """Remove files."""
         for key in keys:
-            with explaining(self.root / key), suppress(FileNotFoundError, NotADirectoryError):
+            with explaining(self.root / key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 (self.root / key).unlink()
 
     def delete_all(self, prefix: str) -> None:
@@ -147,6 +149,14 @@ class Folder:
         for entry in _entries(str(self.root)):
             if LEFTOVER.fullmatch(entry.name):
                 remove_leftover(Path(entry.path))
+
+
+def _clear(path: Path) -> None:
+    """Remove the folders that deleted keys have left where a key is to stand; nothing that holds a file."""
+    if path.is_dir() and all(p.is_dir() for p in path.rglob("*")):
+        for folder in sorted(path.rglob("*"), reverse=True):
+            folder.rmdir()
+        path.rmdir()
 
 
 def _claim(temporary: Path, path: Path, data: bytes) -> bool:

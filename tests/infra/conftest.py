@@ -1,44 +1,12 @@
-"""What the tests of infra share: stores of both kinds, a bucket on a real S3 server, and a disk that fills up."""
+"""What the tests of infra share: stores of both kinds, a bad network, and a disk that fills up."""
 
 import os
 import socket
 import subprocess
 import threading
-import uuid
 from contextlib import suppress
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def s3():
-    """A client of an S3 server on this machine; the usual AWS variables point to it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ALLOW_HTTP", "true")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ACCESS_KEY_ID", "tester")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "sesame-of-the-tests")
-        client = boto3.client("s3", region_name="us-east-1")
-        yield client
-        client.close()
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3):
-    """The name of a new bucket."""
-    name = f"maps-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
 
 
 @pytest.fixture(params=["folder", "bucket"])
