@@ -34,7 +34,8 @@ def cube_of(out):
 
 def times(out):
     """When each stored pixel's file was written."""
-    files = [p for a in ("image", "valid") for p in (out / "cube.zarr" / a / "c").rglob("*") if p.is_file()]
+    found = [p for a in ("image", "valid") for p in (out / "cube.zarr" / a / "c").rglob("*") if p.is_file()]
+    files = [p for p in found if p.suffix != ".partial"]  # what a killed process had begun is swept
     return {str(p): p.stat().st_mtime_ns for p in files}
 
 

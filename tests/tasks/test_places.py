@@ -56,7 +56,7 @@ def small_disk(tmp_path):
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_disk_that_fills_up_while_predicting(small_disk, engine, tiny_model, tmp_path, monkeypatch):
