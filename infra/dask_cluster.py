@@ -90,8 +90,7 @@ class Distributed:
         """Run all jobs; see `Cluster.run`."""
         ended: SimpleQueue[Ended] = SimpleQueue()
         under_way: dict[str, Future[Any]] = {}
-        loop = self._client.loop
-        assert loop is not None
+        collector = _Collector(self._client, ended)
         share = {"GPU": GPU_SHARE} if self._device == "cuda" else None
         self._counted, self._manned = 0.0, time.monotonic()
 
@@ -105,7 +104,7 @@ class Distributed:
                 under_way[job.key] = self._client.submit(
                     _work_here, run, job.call, job.args, key=key, pure=False, resources=share
                 )
-                loop.add_callback(_fetch, self._client, job, under_way[job.key], ended)
+                collector.follow(job, under_way[job.key])
 
             def wait() -> tuple[Job, Any]:
                 job, result, error = self._next(ended, run)
@@ -202,20 +201,52 @@ class Distributed:
                 self._client.cancel(list(under_way.values()))
 
 
-async def _fetch(client: Client, job: Job, future: Future[Any], ended: SimpleQueue[Ended]) -> None:
-    """In the client's event loop: hand over a job's result.
+class _Collector:
+    """In the client's event loop: hands over results, those of all jobs that ended meanwhile in one question.
 
-    A thread that waits in `Future.result()` would wait for ever where the worker that has the result is gone and no
-    other comes.
+    Asked one by one, each small result costs a round trip of some milliseconds. A thread that waits in
+    `Future.result()` would wait for ever where the worker that has the result is gone and no other comes.
     """
-    try:
-        ended.put((job, await _ask(client, future), None))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
-        ended.put((job, None, error))
+
+    def __init__(self, client: Client, ended: SimpleQueue[Ended]) -> None:
+        self._client, self._ended = client, ended
+        self._over: list[tuple[Job, Future[Any]]] = []
+        self._at_work = False
+
+    def follow(self, job: Job, future: Future[Any]) -> None:
+        """Hand over this job's result as soon as there is one; for any thread."""
+        loop = self._client.loop
+        assert loop is not None
+        future.add_done_callback(lambda over: loop.add_callback(self._collect, job, over))
+
+    async def _collect(self, job: Job, future: Future[Any]) -> None:
+        self._over.append((job, future))
+        if self._at_work:
+            return
+        self._at_work = True
+        try:
+            while self._over:
+                batch, self._over = self._over, []
+                # One that does not answer soon is gone on with beside the next.
+                await asyncio.wait([asyncio.ensure_future(self._hand_over(batch))], timeout=ANSWER)
+        finally:
+            self._at_work = False
+
+    async def _hand_over(self, batch: list[tuple[Job, Future[Any]]]) -> None:
+        try:
+            results = await _ask(self._client, [future for _, future in batch])
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
+            if len(batch) == 1:
+                self._ended.put((batch[0][0], None, error))
+            else:  # one by one: the others have their results
+                await asyncio.gather(*(self._hand_over([one]) for one in batch))
+        else:
+            for (job, _), result in zip(batch, results, strict=True):
+                self._ended.put((job, result, None))
 
 
-async def _ask(client: Client, future: Future[Any]) -> Any:
-    """A job's result, asked for again where the scheduler does not give what it says it has.
+async def _ask(client: Client, futures: list[Future[Any]]) -> list[Any]:
+    """Jobs' results, asked for again where the scheduler does not give what it says it has.
 
     It then asks a worker that has just died, and goes on so for 30 s; asked again, it runs the job again.
     """
@@ -224,12 +255,13 @@ async def _ask(client: Client, future: Future[Any]) -> Any:
     finished = True
     while not answered:
         if finished:
-            asked.add(asyncio.ensure_future(client.gather(future, asynchronous=True)))
+            asked.add(asyncio.ensure_future(client.gather(futures, asynchronous=True)))
         answered, _ = await asyncio.wait(asked, timeout=ANSWER, return_when=asyncio.FIRST_COMPLETED)
-        finished = future.status == "finished"
+        finished = all(future.status == "finished" for future in futures)
     for late in asked - answered:
         late.add_done_callback(lambda task: task.cancelled() or task.exception())  # looked at, so that no one logs it
-    return answered.pop().result()
+    results: list[Any] = answered.pop().result()
+    return results
 
 
 def _work_here(run: str, call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from infra.errors import UnusableInput
-from models.card import ModelCard
+from models.card import ModelCard, load_card
 from models.checkpoint import load_model
 from models.malloc import keep_freed_memory
 from models.normalise import normalise
@@ -124,8 +124,25 @@ def load_predictor(folder: Path, *, device: str = "cpu", runtime: Runtime = REFE
     Raises:
         UnusableInput: the model is damaged or the device is not there.
     """
-    network, card = load_model(folder)
+    network, card = shared_network(folder)
     predictor = Predictor(card, network, device=device, runtime=runtime)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     return predictor
+
+
+def shared_network(folder: Path) -> tuple[nn.Module, ModelCard]:
+    """A saved model's network, to be run and not changed: the last one is kept, since it is measured, then used.
+
+    Raises:
+        UnusableInput: the model is damaged.
+    """
+    with _loading:
+        card = load_card(folder)
+        if not _shared or _shared[0][1] != card:
+            _shared[:] = [load_model(folder)]
+        return _shared[0]
+
+
+_shared: list[tuple[nn.Module, ModelCard]] = []
+_loading = Lock()

@@ -14,11 +14,10 @@ from torch import nn
 from infra.memory import resident_memory
 from infra.store import Store
 from models.card import ModelCard
-from models.checkpoint import load_model
 from models.choice import Batch, TileTime, choose_runtime, time_tiles
 from models.machine import machine_kind
 from models.malloc import keep_freed_memory
-from models.predictor import Predictor
+from models.predictor import Predictor, shared_network
 from models.runtime import Precision, Runtime
 from tasks.disagreement import ACCEPTED
 from tasks.disagreement import measure as measure_disagreement
@@ -105,7 +104,7 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
     """
     one_thread(asked.device)
     cube = open_cube(store.zarr(CUBE))
-    network, card = load_model(model)
+    network, card = shared_network(model)
     if asked.device == "cpu":
         keep_freed_memory()
     tile = asked.tile or card.tile

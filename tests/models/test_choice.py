@@ -56,7 +56,8 @@ def test_auto_takes_the_fastest_of_those_that_agree_and_keeps_what_it_saw(unet):
 
 
 def test_little_work_pays_for_no_trial(unet):
-    choice = choose_runtime(*unet, tiles_ahead=3)
+    assert [trial.runtime for trial in choose_runtime(*unet, tiles_ahead=choices.FEW).trials] == [REFERENCE]
+    choice = choose_runtime(*unet, tiles_ahead=choices.FEW + 1)
     assert choice.runtime == REFERENCE
     assert all("too few" in trial.refused for trial in choice.trials[1:])
     assert len(choice.trials) > 1
