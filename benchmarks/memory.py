@@ -20,6 +20,8 @@ from benchmarks.scenes import fresh, rgb_scene
 MOST_MB = 400
 SPREAD = 1.1
 WORKERS = 2
+TILE = 512
+"""Given, so that the batch is the same at every size: of larger scenes larger tiles are tried."""
 STEPS = ("ingest", "predict", "mosaic")
 
 
@@ -90,7 +92,7 @@ def _step(document: dict[str, Any]) -> dict[str, Any]:
             ingest = IngestParams(scenes=(document["scene"],))
             steps.ingest(ingest, out, run=ClusterParams(**run), progress=Silent())
         elif step == "predict":
-            predict = PredictParams(model=document["model"], precision="float32")
+            predict = PredictParams(model=document["model"], precision="float32", tile=TILE)
             steps.predict(predict, out, run=RunParams(**run), progress=Silent())
         else:
             steps.mosaic(out, progress=Silent())

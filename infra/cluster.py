@@ -44,7 +44,7 @@ class Cluster(Protocol):
 
     @property
     def memory(self) -> int:
-        """Bytes that one process may use."""
+        """Bytes that one process may hold, what it holds already among them."""
 
     def run(self, jobs: Iterable[Job], *, done: Callable[[Job, Any], None]) -> None:
         """Run every job once, each after those it names, and call `done` with its result in this thread.

@@ -45,17 +45,23 @@ class Worker:
     """Jobs that it runs at a time."""
     limit: int
     """Bytes at which Dask ends it; 0 where it does not."""
+    full: bool
+    """Dask lets it begin nothing because its memory is full, and it has nothing under way that would free some."""
 
 
 def workers_there(client: Client, device: Device) -> dict[str, Worker]:
     """The workers that can take jobs now, by their address: those with the resource GPU where the device is cuda."""
     known = client.scheduler_info()["workers"]
     return {
-        address: Worker(int(facts["nthreads"]), int(facts["memory_limit"] or 0))
+        address: Worker(int(facts["nthreads"]), int(facts["memory_limit"] or 0), _is_full(facts))
         for address, facts in known.items()
         if facts["status"] in {"running", "paused"}  # paused: its memory is full, and it goes on with what it has
         and (device != "cuda" or facts["resources"].get("GPU"))
     }
+
+
+def _is_full(facts: Mapping[str, Any]) -> bool:
+    return facts["status"] == "paused" and not facts["metrics"].get("task_counts", {}).get("executing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,8 @@ class Distributed:
         self._client, self._device, self._patience, self._most = client, device, patience, capacity.most
         assert client.scheduler is not None
         self._address = str(client.scheduler.address)
-        self._threads, self._counted, self._manned = 0, 0.0, time.monotonic()
+        self._threads, self._counted = 0, 0.0
+        self._manned = self._willing = time.monotonic()
 
     def run(self, jobs: Iterable[Job], *, done: Callable[[Job, Any], None]) -> None:
         """Run all jobs; see `Cluster.run`."""
@@ -93,6 +100,7 @@ class Distributed:
         collector = _Collector(self._client, ended)
         share = {"GPU": GPU_SHARE} if self._device == "cuda" else None
         self._counted, self._manned = 0.0, time.monotonic()
+        self._willing = self._manned
 
         with going() as run:
 
@@ -150,6 +158,8 @@ class Distributed:
         self._threads = sum(min(w.threads, 2) if self._device == "cuda" else w.threads for w in there.values())
         if there:
             self._manned = now
+        if not there or any(not worker.full for worker in there.values()):
+            self._willing = now
 
     def _next(self, ended: SimpleQueue[Ended], run: str) -> Ended:
         """The next job that ended; raises where none will."""
@@ -167,6 +177,15 @@ class Distributed:
                     f"No worker of the Dask scheduler at {self._address} has been there for {alone:.0f} s; start "
                     "workers and run the same command again."
                 )
+            if time.monotonic() - self._willing > self._patience:
+                raise GeoloomError(
+                    f"The memory of every worker of the Dask scheduler at {self._address} is full, so that none begins "
+                    "a job; give workers more memory (--memory-limit) and run the same command again."
+                )
+
+    def _is_at_work(self) -> bool:
+        """Whether there is a worker that has a job under way, or could begin one."""
+        return any(not worker.full for worker in workers_there(self._client, self._device).values())
 
     def _raise(self, job: Job, error: BaseException, *, failed: bool) -> NoReturn:
         """Raise a job's own error as it is, Dask's as one sentence."""
@@ -190,7 +209,7 @@ class Distributed:
         stop(run)
         with suppress(OSError):  # the scheduler has gone as well
             try:
-                while under_way and self._client.status == "running" and workers_there(self._client, self._device):
+                while under_way and self._client.status == "running" and self._is_at_work():
                     # Told again and again, because a worker may have joined since.
                     self._client.run(stop, run, on_error="ignore")
                     until = time.monotonic() + TICK

@@ -22,7 +22,7 @@ from tornado.iostream import StreamClosedError
 from infra.cluster import KINDS, QUEUES, Device
 from infra.dask_cluster import Capacity, Distributed, Worker, workers_there
 from infra.errors import UnusableInput
-from infra.memory import available_memory
+from infra.memory import available_memory, resident_memory
 from infra.same_versions import require_same_scheduler, require_same_workers
 
 USABLE = 0.8
@@ -172,16 +172,16 @@ def measure(client: Client, there: Mapping[str, Worker], kind: str, workers: int
 
 
 def _memory(client: Client, there: Mapping[str, Worker]) -> int:
-    """Bytes that every worker may use: what its machine has free, shared among those on it, and its own limit.
+    """Bytes that every worker may hold: what it has and its share of what its machine has free, and its own limit.
 
     Dask's default limit is a share of all the memory there is, whoever uses it.
     """
-    free: dict[str, tuple[str, int]] = client.run(_free, workers=list(there), on_error="ignore")
-    neighbours = Counter(host for host, _ in free.values())
-    shares = [room // neighbours[host] for host, room in free.values()]
+    free: dict[str, tuple[str, int, int]] = client.run(_free, workers=list(there), on_error="ignore")
+    neighbours = Counter(host for host, *_ in free.values())
+    shares = [held + room // neighbours[host] for host, room, held in free.values()]
     limits = [int(worker.limit * USABLE) for worker in there.values() if worker.limit]
     return min(shares + limits)
 
 
-def _free() -> tuple[str, int]:
-    return socket.gethostname(), available_memory()
+def _free() -> tuple[str, int, int]:
+    return socket.gethostname(), available_memory(), resident_memory()

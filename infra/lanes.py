@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.cluster import Job
 from infra.job_order import feed
-from infra.memory import available_memory
+from infra.memory import available_memory, resident_memory
 from infra.stopping import going, work
 
 
@@ -26,8 +26,8 @@ class Lanes:
 
     @property
     def memory(self) -> int:
-        """Bytes that are free on this machine now, and allowed to this process."""
-        return available_memory()
+        """Bytes that this process may hold: what it has and what is free on this machine, and allowed to it."""
+        return resident_memory() + available_memory()
 
     def run(self, jobs: Iterable[Job], *, done: Callable[[Job, Any], None]) -> None:
         """Run all jobs; see `Cluster.run`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
 from models.predictor import Predictor
@@ -15,40 +17,58 @@ from tasks.raster.grid import Window, crop, whole
 from tasks.raster.probability import SHARD
 from tasks.raster.tiling import cut_scene
 from tasks.raster.weave import weave_whole
+from tasks.raster.zarrays import CHUNK
 
 ACCEPTED = 0.005
 """Share of pixels that may differ."""
+CHOSEN = ACCEPTED / 2
+"""Share that a choice may have where it was measured: other scenes move more pixels, and a choice is for all."""
+OVERLAPS = (1 / 8, 1 / 4, 3 / 8, 1 / 2)
+"""Of a tile: two margins and a ramp as wide as both. The network passes over 1.3, 1.8, 2.6 or 4 times the pixels."""
+SIDE = 1536
+"""Pixels a side of the windows that are measured on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """A margin and ramp, and what they cost."""
+    """A tile, margin and ramp, and what they cost."""
 
+    tile: int
     margin: int
     ramp: int
     disagreement: float
     """Share of valid pixels whose class differs from that of one whole pass."""
 
 
-def choose_seams(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...], tile: int) -> Seams:
-    """The smallest margin whose disagreement is accepted; the best one where none is.
+def choose_seams(predictor: Predictor, cubes: Sequence[Cube], *, tile: int) -> Seams:
+    """The tile, margin and ramp that keep most pixels of a pass, of those whose disagreement is safely accepted.
+
+    A tile of twice the side has twice the margin at the same cost, and is tried beside each. Where none will do, it is
+    the one that differs least. Measured in the middle of each cube, whose bands are the network's in its order.
 
     Args:
         predictor: the trained network.
-        cube: where to measure.
-        window: the pixels to measure on, several tiles wide and small enough for one pass.
-        bands: the cube's planes that the network takes.
-        tile: pixels a side.
+        cubes: the scenes to measure on; those it was trained on will do, for it is tiles against one pass.
+        tile: pixels a side, the least that may be chosen.
     """
+    places = [(cube, middle(cube, SIDE)) for cube in cubes]
+    seen = min(side.stop - side.start for _, window in places for side in window)
+    bands = tuple(range(len(predictor.card.bands)))
+    once = [_one_pass(predictor, cube, window, bands=bands) for cube, window in places]
     tried: list[Seams] = []
-    for part in (32, 16, 8, 5):  # margin as a part of the tile; the ramp is half of it, their sum half a tile at most
-        margin, ramp = tile // part, tile // part // 2
-        if tile - 2 * margin - ramp < predictor.card.stride:
-            break  # such a tile would keep nothing
-        found = Seams(margin, ramp, measure(predictor, cube, window, bands=bands, tile=tile, margin=margin, ramp=ramp))
-        tried.append(found)
-        if found.disagreement <= ACCEPTED:
-            return found
+    for overlap in OVERLAPS:
+        for side in (tile, 2 * tile):
+            margin = round(side * overlap) // 4
+            ramp = 2 * margin
+            if side - 2 * margin - ramp < predictor.card.stride or (side > tile and 3 * side > 2 * seen):
+                continue  # such a tile would keep nothing, or too few of them meet to tell
+            differ, count = 0.0, 0
+            for (cube, window), want in zip(places, once, strict=True):
+                found = _compare(predictor, cube, window, want, bands=bands, tile=side, margin=margin, ramp=ramp)
+                differ, count = differ + found[0], count + found[1]
+            tried.append(Seams(side, margin, ramp, differ / max(count, 1)))
+            if tried[-1].disagreement <= CHOSEN:
+                return tried[-1]
     assert tried
     return min(tried, key=lambda s: s.disagreement)
 
@@ -56,16 +76,67 @@ def choose_seams(predictor: Predictor, cube: Cube, window: Window, *, bands: tup
 def measure(
     predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...], tile: int, margin: int, ramp: int
 ) -> float:
-    """The share of valid pixels of a window whose class is another in tiles than in one whole pass."""
-    image, valid = cube.read(window, bands=bands)
-    stride = predictor.card.stride
-    pad = [(0, -n % stride) for n in valid.shape]
-    once = predictor(np.pad(image, [(0, 0), *pad])[None], np.pad(valid, pad)[None])[0]
-    want = once[:, : valid.shape[0], : valid.shape[1]]
+    """The share of valid pixels whose class is another in tiles than in one whole pass, of a scene like the window.
 
+    Args:
+        predictor: the network.
+        cube: where to measure.
+        window: several tiles wide, and small enough for one pass.
+        bands: the cube's planes that the network takes, in its order.
+        tile: pixels a side.
+        margin: pixels thrown away at each inner side.
+        ramp: pixels faded there.
+    """
+    want = _one_pass(predictor, cube, window, bands=bands)
+    differ, count = _compare(predictor, cube, window, want, bands=bands, tile=tile, margin=margin, ramp=ramp)
+    return differ / max(count, 1)
+
+
+def middle(cube: Cube, side: int) -> Window:
+    """So many pixels a side around the middle of a cube's data."""
+    rows, cols = (_middle(cells, side, n) for cells, n in zip(np.nonzero(cube.counts), cube.grid.shape, strict=True))
+    return rows, cols
+
+
+def _middle(cells: NDArray[np.int_], side: int, length: int) -> slice:
+    centre = int(np.median(cells)) * CHUNK + CHUNK // 2 if len(cells) else length // 2
+    start = max(min(centre - side // 2, length - side), 0)
+    return slice(start, min(start + side, length))
+
+
+def _one_pass(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Classes (y, x) of all the window's pixels in one pass."""
+    image, valid = cube.read(window, bands=bands)
+    pad = [(0, -n % predictor.card.stride) for n in valid.shape]
+    once = predictor(np.pad(image, [(0, 0), *pad])[None], np.pad(valid, pad)[None])[0]
+    return predicted_class(once[:, : valid.shape[0], : valid.shape[1]])
+
+
+def _compare(
+    predictor: Predictor,
+    cube: Cube,
+    window: Window,
+    want: NDArray[np.uint8],
+    *,
+    bands: tuple[int, ...],
+    tile: int,
+    margin: int,
+    ramp: int,
+) -> tuple[float, int]:
+    """How many valid pixels would have another class in tiles, and how many valid pixels there are.
+
+    What differs does so where tiles meet. A small window has fewer such edges than as many pixels of a large scene:
+    what was counted is multiplied accordingly.
+    """
+    image, valid = cube.read(window, bands=bands)
     grid = crop(cube.grid, window)
     tiling = cut_scene(
-        (valid.shape[0], valid.shape[1]), tile=tile, margin=margin, ramp=ramp, stride=stride, shard=SHARD
+        (valid.shape[0], valid.shape[1]),
+        tile=tile,
+        margin=margin,
+        ramp=ramp,
+        stride=predictor.card.stride,
+        shard=SHARD,
     )
     names = tuple(cube.bands[b] for b in bands)
     place = MemoryStore()
@@ -81,5 +152,7 @@ def measure(
         batch=1,
         forward=predictor,
     )
-    differ = predicted_class(got) != predicted_class(want)
-    return float(differ[valid].mean()) if valid.any() else 0.0
+    differ = np.count_nonzero((predicted_class(got) != want)[valid])
+    edges = [(len(axis.starts) - 1, axis.length / (tile - 2 * margin - ramp)) for axis in (tiling.rows, tiling.cols)]
+    here, elsewhere = (sum(part) for part in zip(*edges, strict=True))
+    return differ * elsewhere / max(here, 1), int(np.count_nonzero(valid))

@@ -166,7 +166,7 @@ def _pack(count: BlockCount) -> dict[str, Any]:
         "counts": _text(count.cells.counts),
         "cells": list(count.cells.counts.shape),
         "scenes": list(count.scenes),
-        "bands": [asdict(band) | {"histogram": _text(band.histogram)} for band in count.bands],
+        "bands": [asdict(band) | {"packed": base64.b64encode(band.packed).decode()} for band in count.bands],
     }
 
 
@@ -175,7 +175,7 @@ def _unpack(facts: Any) -> BlockCount:
     digests = _array(facts["digests"], np.uint64).reshape(-1, rows, cols, 2)
     counts = _array(facts["counts"], np.uint32).reshape(rows, cols)
     bands = tuple(
-        BandCount(**(band | {"edges": tuple(band["edges"]), "histogram": _array(band["histogram"], np.int64)}))
+        BandCount(**(band | {"edges": tuple(band["edges"]), "packed": base64.b64decode(band["packed"])}))
         for band in facts["bands"]
     )
     return BlockCount(bands, cubes.BlockCells(digests, counts), tuple(facts["scenes"]))

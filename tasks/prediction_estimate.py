@@ -23,9 +23,9 @@ class Estimate:
     tiles: int
     tiles_left: int
     memory: int
-    """Bytes that one process needs: the network and its activations, and one block for every thread."""
+    """Bytes that one process needs: libraries, the network and its activations, and one block for every thread."""
     memory_there: int
-    """Bytes that one process may use."""
+    """Bytes that one process may hold."""
     disk: int
     """Bytes that prediction, strips and products take at most: products pass through a temporary file."""
     disk_there: int | None
@@ -41,7 +41,7 @@ class Estimate:
         """
         if self.memory > self.memory_there:
             raise UnusableInput(
-                f"A process needs about {self.memory / 1e6:.0f} MB for its blocks and may use "
+                f"A process needs about {self.memory / 1e6:.0f} MB (libraries, network and blocks) and may use "
                 f"{self.memory_there / 1e6:.0f} MB; give workers more memory or fewer lanes, or a smaller --tile."
             )
         if self.disk_there is not None and self.disk > self.disk_there:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from infra.memory import resident_memory
+from infra.memory import available_memory, resident_memory
 from infra.store import Store
 from models.card import ModelCard
 from models.choice import Batch, TileTime, choose_runtime, time_tiles
@@ -19,8 +18,8 @@ from models.machine import machine_kind
 from models.malloc import keep_freed_memory
 from models.predictor import Predictor, shared_network
 from models.runtime import Precision, Runtime
-from tasks.disagreement import ACCEPTED
 from tasks.disagreement import measure as measure_disagreement
+from tasks.disagreement import middle
 from tasks.raster.cube import Cube, open_cube
 from tasks.raster.grid import within
 from tasks.raster.zarrays import CHUNK
@@ -31,6 +30,8 @@ MANY_TILES = 400
 """In a scene of fewer, a measurement of other tiles does not pay."""
 LARGER = (1.5, 2.0)
 """Tiles that are tried, as multiples of the model's own."""
+SHARE = 0.02
+"""Of the free memory, what a batch of larger tiles may take: two percent for each of many lanes."""
 GAIN = 1.05
 """How much faster a larger tile must be."""
 
@@ -54,6 +55,8 @@ class Measured:
     tile: int
     seconds: float
     """Of one lane for a tile."""
+    held: int
+    """Bytes of a process with its libraries and the network."""
     activation: int
     """Bytes that a batch takes in the network."""
     runtime: Runtime
@@ -119,18 +122,17 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
         tiles_ahead=ahead // workers,
     )
     activation, seconds = resident_memory() - before, choice.seconds
-    settings = (tile, asked.margin, asked.ramp)
-    known = settings == (card.tile, card.margin, card.ramp)
-    seams = card.disagreement if known else _seams(network, card, choice.runtime, cube, bands, tile, asked)
+    if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp):
+        seams = card.disagreement
+    else:
+        seams = _seams(network, card, choice.runtime, cube, bands, tile, asked, activation)
     if asked.tile is None and ahead >= MANY_TILES:
-        better = _larger_tile(network, card, choice.runtime, asked)
-        if better is not None:
-            found = _seams(network, card, choice.runtime, cube, bands, better.tile, asked)
-            if found <= max(ACCEPTED, seams or 0.0):
-                activation = round(activation * (better.tile / tile) ** 2)
-                tile, seconds, seams = better.tile, better.seconds, found
+        better = _larger_tile(network, card, choice.runtime, asked, activation)
+        if better is not None:  # with the margin and ramp of a smaller one, its edges are as good, and fewer
+            activation = round(activation * (better.tile / tile) ** 2)
+            tile, seconds = better.tile, better.seconds
     return Measured(
-        tile, seconds, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
+        tile, seconds, before, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
     )
 
 
@@ -146,9 +148,14 @@ def _tiles(cube: Cube, card: ModelCard, tile: int, asked: Asked) -> int:
     return rows * cols
 
 
-def _larger_tile(network: nn.Module, card: ModelCard, runtime: Runtime, asked: Asked) -> TileTime | None:
+def _larger_tile(
+    network: nn.Module, card: ModelCard, runtime: Runtime, asked: Asked, activation: int
+) -> TileTime | None:
     """A tile that keeps more pixels a second than the model's own by more than clocks are wrong by."""
-    sizes = [card.tile, *(round(card.tile * k / card.stride) * card.stride for k in LARGER)]
+    fitting = [k for k in LARGER if k * k * activation <= SHARE * available_memory()]
+    if not fitting:
+        return None
+    sizes = [card.tile, *(round(card.tile * k / card.stride) * card.stride for k in fitting)]
     times = time_tiles(
         network,
         card,
@@ -171,18 +178,16 @@ def _seams(
     bands: tuple[int, ...],
     tile: int,
     asked: Asked,
-) -> float:
-    """Share of pixels that tiles change, on a window of a few tiles around the middle of the scene's data."""
-    side = 2 * tile + tile // 2
-    rows, cols = (_middle(np.nonzero(cube.counts)[axis], side, length) for axis, length in enumerate(cube.grid.shape))
+    activation: int,
+) -> float | None:
+    """Share of pixels that tiles change, where four of them meet in the middle of the scene's data.
+
+    None where memory does not hold one pass over all four.
+    """
+    side = 2 * tile - 2 * asked.margin - asked.ramp
+    if (side / tile) ** 2 * activation > available_memory() / 2:
+        return None
     predictor = Predictor(card, network, device=asked.device, runtime=runtime)
     return measure_disagreement(
-        predictor, cube, (rows, cols), bands=bands, tile=tile, margin=asked.margin, ramp=asked.ramp
+        predictor, cube, middle(cube, side), bands=bands, tile=tile, margin=asked.margin, ramp=asked.ramp
     )
-
-
-def _middle(cells: NDArray[np.int_], side: int, length: int) -> slice:
-    """So many pixels of an axis around the middle of the cells that hold data."""
-    centre = int(np.median(cells)) * CHUNK + CHUNK // 2 if len(cells) else length // 2
-    start = max(min(centre - side // 2, length - side), 0)
-    return slice(start, min(start + side, length))

@@ -55,6 +55,8 @@ class Plan:
     """What of the machine changes a network's bits."""
     seconds: float
     """Measured, of a lane for a tile; not part of what the plan is."""
+    held: int
+    """Bytes of a process with its libraries and the network, measured; not part of what the plan is."""
     activation: int
     """Bytes that a batch takes in the network, measured; not part of what the plan is."""
 
@@ -62,7 +64,7 @@ class Plan:
     def fingerprint(self) -> str:
         """128 bits of everything that changes a bit of the result."""
         document = asdict(self)
-        return fingerprint({k: v for k, v in document.items() if k not in ("seconds", "activation", "block")})
+        return fingerprint({k: v for k, v in document.items() if k not in ("seconds", "held", "activation", "block")})
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values."""
@@ -89,11 +91,11 @@ class Plan:
         )
 
     def memory(self, tiling: Tiling, *, classes: int, lanes: int) -> int:
-        """Bytes that a process needs beside its libraries: what its threads hold of blocks, and what networks take."""
+        """Bytes that a process needs: its libraries, what its threads hold of blocks, and what networks take."""
         side = tiling.block
         seen = (side + tiling.rows.size + 1024) ** 2  # whole cells around a block and the tiles it runs
         thread = seen * (len(self.bands) + 1) + 2 * side * side * classes * 4
-        return (lanes + 1) * thread + lanes * self.activation
+        return self.held + (lanes + 1) * thread + lanes * self.activation
 
 
 def make_plan(
@@ -162,6 +164,7 @@ def _plan(asked: Asked, found: Measured, card: ModelCard, shape: tuple[int, int]
         runtime=found.runtime,
         machine=found.machine,
         seconds=found.seconds,
+        held=found.held,
         activation=found.activation,
     )
 
@@ -205,12 +208,15 @@ def _check(asked: Asked, card: ModelCard, shape: tuple[int, int]) -> None:
 
 
 def _block(shape: tuple[int, int], asked: Asked, found: Measured) -> int:
-    """The side of blocks: large ones hand over less, small ones give work to many and lose less when killed."""
-    step = found.tile - 2 * asked.margin - asked.ramp
+    """The side of blocks: large ones hand over less; small ones need less memory and lose less when killed.
+
+    A GPU has done a small one before the next is read; a lane of a CPU has not.
+    """
     large = 2 * SHARD
-    tiles = (large / step) ** 2
+    tiles = (large / (found.tile - 2 * asked.margin - asked.ramp)) ** 2
     fits = tiles <= UNIT_TILES and tiles * found.seconds <= UNIT_SECONDS
-    side = large if fits and shape[0] * shape[1] >= MANY_BLOCKS * large**2 else SHARD
+    many = shape[0] * shape[1] >= MANY_BLOCKS * large**2
+    side = large if asked.device == "cuda" and fits and many else SHARD
     largest: int = min(found.tile, max(shape))
     return -(-largest // side) * side
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,19 +26,19 @@ from models.recipe import TrainSettings
 from models.registry import build, network_stride
 from models.train import TrainResult
 from models.train import train as run_loop
-from tasks.disagreement import Seams, choose_seams
+from tasks.disagreement import choose_seams
 from tasks.fetch_model import fetch_model
 from tasks.params import TrainParams
 from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
 from tasks.raster.classes import ClassMap
 from tasks.raster.cube import Cube
-from tasks.raster.grid import Window, ground_resolution
+from tasks.raster.grid import ground_resolution
 from tasks.raster.labels import open_labels
 from tasks.workspace import LABELS, Workspace, open_workspace
 
 VALIDATION_CHIPS = 48
-MEASURED = 1536
-"""Pixels a side of the window on which tiles are compared with one whole pass."""
+MEASURED = 3
+"""Scenes on which tiles are compared with one whole pass."""
 LITE0 = "tu-tf_efficientnet_lite0"
 
 
@@ -118,13 +118,17 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | {"steps": result.steps}})
     # Saved first: what the measurement below may cost in memory must not cost the training.
     card = save_model(out, result.network, card, float16=params.weights == "float16")
-    seams = _measure_seams(Predictor(card, result.network, device=device), fields, card.tile)
-    measured = {"margin": seams.margin, "ramp": seams.ramp, "disagreement": seams.disagreement}
-    card = card.model_copy(update=measured)
+    seams = choose_seams(Predictor(card, result.network, device=device), _measured(fields), tile=card.tile)
+    card = card.model_copy(update=asdict(seams))
     save_card(out, card)
     curves = out / "curves.png"
     draw_curves(result.history, curves, classes=card.classes, colours=card.colours)
     return Trained(str(out), str(curves), result.steps, scores, seams.disagreement)
+
+
+def _measured(fields: list[_Field]) -> list[Cube]:
+    """The largest scenes, on which seams are measured."""
+    return sorted((f.cube for f in fields), key=lambda c: -c.grid.shape[0] * c.grid.shape[1])[:MEASURED]
 
 
 def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
@@ -245,15 +249,3 @@ def _last_scores(result: TrainResult, card: ModelCard) -> dict[str, Any]:
     last = result.history.checks[-1]
     iou = {name: value for name, value in zip(card.classes, last.iou, strict=True) if value is not None}
     return {"iou": iou, "mean_iou": last.mean_iou}
-
-
-def _measure_seams(predictor: Predictor, fields: list[_Field], tile: int) -> Seams:
-    """On the largest scene's middle: a training scene will do, for it is tiles against one pass, not against truth."""
-    field = max(fields, key=lambda f: f.cube.grid.shape[0] * f.cube.grid.shape[1])
-    height, width = field.cube.grid.shape
-    window: Window = (
-        slice(max(0, (height - MEASURED) // 2), min(height, (height + MEASURED) // 2)),
-        slice(max(0, (width - MEASURED) // 2), min(width, (width + MEASURED) // 2)),
-    )
-    bands = tuple(range(len(field.cube.bands)))
-    return choose_seams(predictor, field.cube, window, bands=bands, tile=tile)

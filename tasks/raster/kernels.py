@@ -231,17 +231,3 @@ def tally_floats(
             value = np.float64(source[x])
             if data[x] and np.isfinite(value):
                 counts[min(int((value - low) / span * bins), bins - 1)] += 1
-
-
-@compiled
-def count_cells(valid: Rows, height: int, width: int, size: int, counts: NDArray[np.int64]) -> None:
-    """Add the True pixels of each size² cell to counts (cell row, cell column)."""
-    v, _, v_row = valid
-    for y in range(height):
-        data = v[y * v_row :][:width]
-        for cell in range(counts.shape[1]):
-            inside = np.int32(0)
-            part = data[cell * size : (cell + 1) * size]
-            for x in range(part.size):
-                inside += np.int32(part[x])
-            counts[y // size, cell] += inside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.raster.cube import BandStatistics
-from tasks.raster.kernels import LANES, count_cells, rows_of, sum_floats, tally, tally_floats
+from tasks.raster.kernels import LANES, rows_of, sum_floats, tally, tally_floats
 
 BINS = 4096
+FINE = 1 << 20
 QUANTILES = (0.02, 0.98)
 
 
@@ -27,8 +29,13 @@ class BandCount:
     maximum: float
     edges: tuple[float, float]
     """Where the histogram begins and ends."""
-    histogram: NDArray[np.int64]
-    """(BINS,) counts of equal steps between the edges; all in the first where they are one."""
+    packed: bytes
+    """The histogram, compressed: a large scene's blocks are all in memory when they are merged."""
+
+    @property
+    def histogram(self) -> NDArray[np.int64]:
+        """(BINS,) counts of equal steps between the edges; all in the first where they are one."""
+        return np.frombuffer(zlib.decompress(self.packed), np.int64)
 
 
 def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
@@ -36,14 +43,6 @@ def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     if plane.dtype.kind in "iu" and plane.itemsize <= 2:  # noqa: PLR2004 - 65,536 values at most
         return _count_integers(plane, valid)
     return _count_floats(plane if plane.dtype.kind == "f" else plane.astype(np.float64), valid)
-
-
-def cell_counts(valid: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """How many pixels of each size² cell of (y, x) are True: (cell row, cell column), the last ones cut short."""
-    height, width = valid.shape
-    counts = np.zeros((-(-height // size), -(-width // size)), np.int64)
-    count_cells(rows_of(valid), height, width, size, counts)
-    return counts
 
 
 def _count_integers(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
@@ -66,7 +65,7 @@ def _count_integers(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     histogram = np.zeros(BINS, np.int64)
     np.add.at(histogram, places.astype(np.int64).clip(max=BINS - 1), often)
     total, squares = int((values * often).sum()), int((values * values * often).sum())
-    return BandCount(int(often.sum()), float(total), float(squares), low, high, edges, histogram)
+    return BandCount(int(often.sum()), float(total), float(squares), low, high, edges, _packed(histogram))
 
 
 def _count_floats(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
@@ -79,10 +78,14 @@ def _count_floats(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     histogram = np.zeros(BINS, np.int64)
     # numpy's histogram refuses edges that lie closer than BINS floats; here a constant plane falls into the first bin.
     tally_floats(pixels, data, height, width, low, (high - low) or 1.0, histogram)
-    return BandCount(count, total, squares, low, high, (low, high), histogram)
+    return BandCount(count, total, squares, low, high, (low, high), _packed(histogram))
 
 
-_NONE = BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), np.zeros(BINS, np.int64))
+def _packed(histogram: NDArray[np.int64]) -> bytes:
+    return zlib.compress(histogram.tobytes())
+
+
+_NONE = BandCount(0, 0.0, 0.0, 0.0, 0.0, (0.0, 1.0), _packed(np.zeros(BINS, np.int64)))
 
 
 def merge_bands(counts: Iterable[BandCount]) -> BandStatistics:
@@ -95,16 +98,20 @@ def merge_bands(counts: Iterable[BandCount]) -> BandStatistics:
     variance = max(sum(c.squares for c in used) / count - mean * mean, 0.0)
     minimum, maximum = min(c.minimum for c in used), max(c.maximum for c in used)
     low, high = _quantiles(used, count)
-    return BandStatistics(minimum, maximum, mean, variance**0.5, max(low, minimum), min(high, maximum))
+    low, high = (min(max(q, minimum), maximum) for q in (low, high))
+    return BandStatistics(minimum, maximum, mean, variance**0.5, low, high)
 
 
 def _quantiles(counts: list[BandCount], total: int) -> tuple[float, float]:
-    values = np.concatenate(
-        [np.linspace(*c.edges, BINS, endpoint=False) + (c.edges[1] - c.edges[0]) / BINS / 2 for c in counts]
-    )
-    weights = np.concatenate([c.histogram for c in counts])
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weights[order]) / total
-    places = np.searchsorted(share, QUANTILES).clip(max=len(share) - 1)
-    low, high = values[order][places]
-    return float(low), float(high)
+    """Of one histogram over all blocks, with steps so fine that they add nothing to a block's own."""
+    low, high = min(c.edges[0] for c in counts), max(c.edges[1] for c in counts)
+    bins = BINS if all(c.edges == (low, high) for c in counts) else FINE
+    step = ((high - low) or 1.0) / bins
+    often = np.zeros(bins, np.int64)
+    for c in counts:
+        first, width = c.edges[0], (c.edges[1] - c.edges[0]) / BINS
+        places = ((first - low + (np.arange(BINS) + 0.5) * width) / step).astype(np.int64)
+        np.add.at(often, places.clip(max=bins - 1), c.histogram)
+    places = np.searchsorted(np.cumsum(often) / total, QUANTILES).clip(max=bins - 1)
+    lower, upper = low + (places + 0.5) * step
+    return float(lower), float(upper)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dask_machines import certificate, dask_processes, showing  # noqa: F401 - fixtures
 
 
 def write_scene(path, image, valid):

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from dask_machines import SCHEDULERS
 
 from infra.errors import UnwritableOutput
 from infra.store import open_store
@@ -30,6 +31,22 @@ def test_the_whole_chain_in_a_bucket_gives_the_same_bits(bucket, scene, engine, 
     ):
         assert here.read_bytes() == there.read_bytes()
     assert not store.keys("strips")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_the_whole_chain_on_a_running_scheduler_gives_the_same_bits(
+    kind, dask_processes, certificate, showing, scene, engine, golden, tiny_model, tmp_path
+):
+    """Workers are processes of their own; with `hosts`, each on a host of its own, reached by TLS alone."""
+    with SCHEDULERS[kind](dask_processes, certificate, showing) as address:
+        run = {"cluster": address, "workers": None}
+        workspace = engine.ingest(scene, tmp_path / "ws", **run)
+        done = engine.predict(workspace, tiny_model, **run)
+        assert done.tiles_run == golden["tiles"]
+        assert engine.bits(workspace) == golden["bits"]
+        assert engine.products(workspace) == golden["products"]
+        assert engine.predict(workspace, tiny_model, **run).units_run == 0
 
 
 def test_labels_in_a_bucket(bucket, world, engine):

@@ -26,6 +26,14 @@ def give(_):
     return Pixels()
 
 
+def hoard(megabytes):
+    """Take memory and keep it."""
+    KEPT.append(bytearray(megabytes * 10**6))
+
+
+KEPT = []
+
+
 def count_tasks(dask_scheduler):
     return len(dask_scheduler.tasks)
 

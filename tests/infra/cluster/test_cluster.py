@@ -2,86 +2,18 @@
 
 import gc
 import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
 import weakref
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 from cluster_jobs import after, count_tasks, die, die_once, fail_at, give, tiles
+from dask_machines import SCHEDULERS
 
 from infra.cluster import Job, cores, open_cluster
 from infra.errors import GeoloomError, UnusableInput
-
-WORKERS = ["--nworkers", "2", "--nthreads", "2", "--memory-limit", "1 GiB"]
-
-
-@contextmanager
-def tcp(dask_processes, certificate, showing):
-    with dask_processes() as processes:
-        _, address = processes.scheduler("127.0.0.1")
-        processes.workers(address, *WORKERS)
-        yield address
-
-
-@contextmanager
-def tls(dask_processes, certificate, showing):
-    paths = certificate()
-    with dask_processes(paths) as processes, showing(paths):
-        _, address = processes.scheduler("127.0.0.1")
-        assert address.startswith("tls://")
-        processes.workers(address, *WORKERS)
-        yield address
-
-
-def ip(*arguments):
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-@contextmanager
-def hosts(dask_processes, certificate, showing):
-    """Two hosts: a network namespace each, joined to this one by a cable each; workers there share its files alone."""
-    if not shutil.which("ip") or os.geteuid() != 0:
-        pytest.skip("network namespaces need the command ip and root")
-    number = os.getpid() % 10_000
-    names = [f"gl{number}a", f"gl{number}b"]
-    net = f"10.{200 + number % 50}"
-    made = []
-    try:
-        try:
-            for place, name in enumerate(names):
-                ip("netns", "add", name)
-                made.append(name)
-                ip("link", "add", name, "type", "veth", "peer", "name", "up0", "netns", name)
-                ip("addr", "add", f"{net}.{place}.1/24", "dev", name)
-                ip("link", "set", name, "up")
-                for command in (
-                    ["addr", "add", f"{net}.{place}.2/24", "dev", "up0"],
-                    ["link", "set", "up0", "up"],
-                    ["link", "set", "lo", "up"],
-                    ["route", "add", "default", "via", f"{net}.{place}.1"],
-                ):
-                    ip("-n", name, *command)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"network namespaces cannot be made here: {error.stderr.strip()}")
-        paths = certificate()
-        with dask_processes(paths) as processes, showing(paths):
-            _, address = processes.scheduler(f"{net}.0.1")
-            for place, name in enumerate(names):
-                options = ["--host", f"{net}.{place}.2", "--nthreads", "2"]
-                processes.workers(address, *options, inside=["ip", "netns", "exec", name])
-            yield address
-    finally:
-        for name in made:
-            with suppress(subprocess.CalledProcessError):
-                ip("netns", "del", name)
-        for name in set(made) & {p.name for p in Path("/sys/class/net").iterdir()}:
-            with suppress(subprocess.CalledProcessError):
-                ip("link", "del", name)
 
 
 @contextmanager
@@ -92,9 +24,7 @@ def named(kind):
 KINDS = {
     "lanes": lambda *_: named("lanes"),
     "processes": lambda *_: named("processes"),
-    "tcp": tcp,
-    "tls": tls,
-    "hosts": hosts,
+    **SCHEDULERS,
 }
 DASK = [kind for kind in KINDS if kind != "lanes"]
 
@@ -138,7 +68,7 @@ def test_a_cluster_says_what_it_can_take(cluster):
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 10_000_000 < cluster.memory <= total
     if cluster.kind in {"tcp", "tls"}:
-        assert cluster.memory == int(2**30 * 0.8)
+        assert cluster.memory == int(2**31 * 0.8)
     if cluster.kind == "processes":
         assert cluster.memory <= total / 2
 

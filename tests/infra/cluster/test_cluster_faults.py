@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster_jobs import count_at_once, give, see_gpus, tiles
+from cluster_jobs import count_at_once, give, hoard, see_gpus, tiles
 
 from infra import stopping
 from infra.cluster import Job, open_cluster
@@ -39,6 +39,17 @@ def until(true, seconds=20):
     while not (found := true()) and time.monotonic() < end:
         time.sleep(0.05)
     return found
+
+
+def test_workers_whose_memory_is_full_are_not_waited_for(dask_processes):
+    """Dask pauses a worker at 85 % of its limit, and where nothing under way frees any it never goes on."""
+    with dask_processes() as processes:
+        _, address = processes.scheduler("127.0.0.1")
+        processes.workers(address, *ONE, "--memory-limit", "600 MB")
+        with open_cluster(address, patience=10) as cluster:
+            jobs = [Job("hoard", hoard, (440,)), *(Job(f"{n}", tiles, (processes.folder, n, 0)) for n in range(9))]
+            with pytest.raises(GeoloomError, match=r"full.*--memory-limit"):
+                cluster.run(jobs, done=no_matter)
 
 
 # The flow dies.
