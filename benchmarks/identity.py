@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.machine import answer, asked, measure_in_child
 from benchmarks.networks import one_batch, save_identity
-from benchmarks.page import Result, number, parser, publish
+from benchmarks.page import Goal, Result, number, parser, publish
 from benchmarks.scenes import fresh, rgb_scene
 
 TILE = 512
@@ -124,6 +124,7 @@ def _result(size: int, runs: int, copies: list[float], maps: dict[str, list[dict
             "runs": maps,
             "copies": copies,
         },
+        (Goal("speed / the copy's, slowest", plain / max(seconds.values()), at_least=0.3),),
     )
 
 

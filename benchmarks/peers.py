@@ -193,6 +193,12 @@ def _result(
             "forms": forms,
         },
         (
+            Goal(
+                "geoloom, --precision float32 / the network alone", seconds["float32"] / seconds["limit"], at_most=1.08
+            ),
+            Goal("geoloom / the network alone", seconds["geoloom"] / seconds["limit"], at_most=0.5),
+            Goal("MONAI's seconds / geoloom's", seconds["monai"] / seconds["geoloom"], at_least=2.2),
+            Goal("the loop's seconds / geoloom's", seconds["loop"] / seconds["geoloom"], at_least=1.9),
             Goal(f"seconds of the fastest other ({fastest}) / geoloom", rest[fastest] / seconds["geoloom"], at_least=1),
             Goal(f"memory of the leanest other ({leanest}) / geoloom", peaks[leanest] / peaks["geoloom"], at_least=1),
         ),

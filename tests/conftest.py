@@ -1,11 +1,14 @@
 """What tests share: sample data where it is, a small world, a small model."""
 
 import os
+import signal
 import uuid
 from pathlib import Path
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what tests start must not inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 

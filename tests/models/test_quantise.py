@@ -6,7 +6,40 @@ import torch
 
 from infra.errors import GeoloomError
 from models.quantise import TOP, check_count, quantise_on_device, quantise_probability
-from tasks.raster.blend import quantise
+
+
+def quantise(probability):
+    """The oracle, in numpy: (class, y, x) float32 to uint8."""
+    # In units of 2^-15 the remainders are integers, and their comparison is the same on every machine.
+    scaled = np.rint(probability * np.float32(TOP << 15)).astype(np.int32)
+    whole = scaled >> 15
+    missing = TOP - whole.sum(axis=0)
+    # Rounding down loses less than one a plane; more means that the planes were no probabilities (NaN, for one).
+    wrong = np.count_nonzero(np.abs(missing) > len(whole))
+    if wrong:
+        raise GeoloomError(f"The network gave {wrong} pixels whose probabilities do not sum to 1; check its weights.")
+    return largest_remainder(whole, scaled & ((1 << 15) - 1), missing)
+
+
+def largest_remainder(whole, remainder, missing):
+    """Round up as many planes of a pixel as `missing` (y, x) says, by largest remainder; (class, y, x) in and out."""
+    classes, missing = len(whole), missing.ravel()
+    result = whole.astype(np.uint8).reshape(classes, -1)
+    left = remainder.reshape(classes, -1)
+    # Only pixels that still lack something are looked at again: after one round few do.
+    where = np.flatnonzero(missing > 0)
+    left, short = left[:, where], missing[where]
+    while where.size:
+        best = left.argmax(axis=0)
+        result[best, where] += 1
+        left[best, np.arange(where.size)] = -1
+        short -= 1
+        again = short > 0
+        where, left, short = where[again], left[:, again], short[again]
+    # Planes that sum to a little over 1 in float32 may exceed by one: the largest gives it back.
+    where = np.flatnonzero(missing < 0)
+    result[result[:, where].argmax(axis=0), where] += missing[where].astype(np.uint8)
+    return result.reshape(whole.shape)
 
 
 def probabilities(classes, *, sharpness=3.0, seed=0, shape=(2, 40, 33)):

@@ -6,10 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import GeoloomError
-from tasks.raster.blend import NODATA, TOP, add, finish, predicted_class, quantise
+from models.quantise import quantise_probability
+from tasks.raster.blend import NODATA, TOP, add, finish, predicted_class
 from tasks.raster.tiling import WEIGHT_BITS
 
 SCALE = 1 << (2 * WEIGHT_BITS)
+
+
+def quantise(probability):
+    """Of one tile, (class, y, x)."""
+    return quantise_probability(probability[None])[0]
 
 
 def softmax(logits):

@@ -10,8 +10,9 @@ from odc.geo.geobox import GeoBox
 from torch import nn
 from zarr.storage import MemoryStore
 
+from models.quantise import quantise_probability
 from tasks.raster import cube as cubes
-from tasks.raster.blend import NODATA, quantise
+from tasks.raster.blend import NODATA
 from tasks.raster.grid import whole
 from tasks.raster.tiling import cut_scene
 from tasks.raster.weave import weave_whole
@@ -46,7 +47,7 @@ def floats(image, valid):
 
 
 def forward(image, valid):
-    return np.stack([quantise(p) for p in floats(image, valid)])
+    return quantise_probability(floats(image, valid))
 
 
 def cube_of(image, valid):
