@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from infra.settings import settings
+
 Device = Literal["cpu", "cuda"]
 QUEUES = ("slurm", "pbs", "sge", "lsf", "htcondor", "oar")
 KINDS = f"lanes, processes, cuda, kubernetes, {', '.join(QUEUES)}, or a Dask scheduler's address (tcp://..., tls://...)"
@@ -75,8 +77,8 @@ def open_cluster(
             per core (lanes, processes), one per GPU (cuda), all there are (a running scheduler). A batch queue and
             Kubernetes must be told.
         device: `cuda` sends jobs to workers that have the resource GPU, one network at a time to each.
-        patience: seconds to wait for the scheduler and for a first worker; by default 30, and 600 where workers wait
-            in a queue.
+        patience: seconds to wait for the scheduler and for a first worker, and later without any; by default the
+            setting's, else 30, and 600 where workers wait in a queue.
 
     Raises:
         UnusableInput: another kind, a library that is not installed, plain tcp to a machine that is not this one, no
@@ -89,7 +91,7 @@ def open_cluster(
         return
     from infra.dask_kinds import open_dask
 
-    wait = patience or (600.0 if kind in (*QUEUES, "kubernetes") else 30.0)
+    wait = patience or settings().patience or (600.0 if kind in (*QUEUES, "kubernetes") else 30.0)
     with open_dask(kind, workers=workers, device=device, patience=wait) as cluster:
         yield cluster
 

@@ -33,6 +33,11 @@ class Settings(BaseSettings):
         validation_alias="CUDA_VISIBLE_DEVICES",
         description="The GPUs that processes may use, as CUDA reads it: numbers or names with commas between them.",
     )
+    patience: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds to wait for a scheduler and its first worker, and for lost ones to return.",
+    )
     gpu_pool: str = Field(default="gpu", description="The Prefect work pool that training and inference go to.")
 
 
