@@ -77,7 +77,7 @@ def _path(model: Path, runtime: Runtime, shape: tuple[int, ...], batches: int, l
     """Seconds a tile from bytes in memory to bytes in memory, so many threads at a time."""
     network, card = load_model(model)
     predict = Predictor(card, network, device="cuda", runtime=runtime)
-    predict.prepare(shape[0], shape[2])
+    predict.prepare(shape[0], *shape[2:])
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, shape, np.uint8) for _ in range(4)]
     valid = np.ones((shape[0], *shape[2:]), np.bool_)

@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -156,8 +156,12 @@ class Bucket:
     def free(self) -> None:
         """Nobody can say."""
 
-    def sweep(self) -> None:
+    def sweep(self, prefix: str = "") -> None:
         """Nothing: an object is there whole, or not at all."""
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """An object store's error becomes one sentence."""
+        return _explaining(self.url)
 
 
 _first_process = cache(os.getpid)

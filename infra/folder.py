@@ -144,11 +144,15 @@ class Folder:
         """Bytes free on the folder's disk."""
         return free_bytes(self.root)
 
-    def sweep(self) -> None:
+    def sweep(self, prefix: str = "") -> None:
         """Remove what killed runs left, zarr's temporary files among it."""
-        for entry in _entries(str(self.root)):
+        for entry in _entries(str(self.root / prefix)):
             if LEFTOVER.fullmatch(entry.name):
                 remove_leftover(Path(entry.path))
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """An operating system's error becomes one sentence."""
+        return explaining(self.root)
 
 
 def _clear(path: Path) -> None:

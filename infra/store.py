@@ -79,8 +79,11 @@ class Store(Protocol):
     def free(self) -> int | None:
         """Bytes that there is room for; None where nobody can say."""
 
-    def sweep(self) -> None:
-        """Remove what killed runs left unfinished. Only the holder of the lease may call it."""
+    def sweep(self, prefix: str = "") -> None:
+        """Remove what killed runs left unfinished below a prefix. Only the holder of the lease may call it."""
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Around what a library writes here: an error becomes one clear sentence."""
 
 
 def open_store(url: str | Path) -> Store:

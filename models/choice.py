@@ -19,6 +19,7 @@ from torch import nn
 
 from infra.errors import GeoloomError, UnusableInput
 from models.card import ModelCard
+from models.footprint import watching
 from models.machine import has_bfloat16
 from models.predictor import Predictor
 from models.runtime import Precision, Runtime, runtime_of
@@ -57,6 +58,8 @@ class Trial:
     """Share of valid pixels whose class is the reference's."""
     drift: float | None = None
     """Mean difference of probabilities from the reference's, in 254ths."""
+    memory: int = 0
+    """Most bytes of tensors that a batch needs at once."""
     refused: str = ""
     """Why it cannot be chosen; empty where it can."""
 
@@ -68,6 +71,8 @@ class Choice:
     runtime: Runtime
     seconds: float
     """Of one lane for a tile."""
+    memory: int
+    """Most bytes of tensors that a batch needs at once."""
     trials: tuple[Trial, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def choose_runtime(
     """
     if tiles_ahead <= FEW and precision != "bfloat16":
         only = _warm_up(Predictor(card, network, device=device), batches[0])
-        return Choice(only.runtime, only.seconds or 0.0, (only,))
+        return Choice(only.runtime, only.seconds or 0.0, only.memory, (only,))
     trials: list[Trial] = []
     first, wanted = _run(Predictor(card, network, device=device), batches)
     trials.append(replace(first, agreement=1.0, drift=0.0))
@@ -124,7 +129,7 @@ def choose_runtime(
         if not trial.refused and trial.seconds is not None and trial.seconds < (1 - NOISE) * best.seconds:
             best = trial
     assert best.seconds is not None
-    return Choice(best.runtime, best.seconds, tuple(trials))
+    return Choice(best.runtime, best.seconds, best.memory, tuple(trials))
 
 
 def _candidates(device: str, precision: Precision) -> Iterator[Runtime]:
@@ -180,25 +185,26 @@ def _try(predictor: Predictor, batches: Sequence[Batch], wanted: Sequence[NDArra
 
 def _run(predictor: Predictor, batches: Sequence[Batch]) -> tuple[Trial, list[NDArray[np.uint8]]]:
     """Build, warm up, run each batch once; the seconds are those of the fastest."""
-    build = _warm_up(predictor, batches[0]).build
+    warm = _warm_up(predictor, batches[0])
     # A lane of one thread is timed by its own clock, which stands still while the machine does something else.
-    clock = time.thread_time if predictor.on_cpu and torch.get_num_threads() == 1 else time.perf_counter
+    clock = time.thread_time if predictor.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     results, seconds = [], []
     for image, valid in batches:
         start = clock()
         results.append(predictor(image, valid))
         seconds.append((clock() - start) / len(image))
-    return Trial(predictor.runtime, min(seconds), build), results
+    return Trial(predictor.runtime, min(seconds), warm.build, memory=warm.memory), results
 
 
 def _warm_up(predictor: Predictor, batch: Batch) -> Trial:
     """Build and run one batch: the time of both, which is more than a batch takes later."""
     image, valid = batch
     start = time.perf_counter()
-    predictor.prepare(image.shape[0], image.shape[2])
-    predictor(image, valid)
+    predictor.prepare(image.shape[0], *image.shape[2:])
+    with watching(predictor.device) as footprint:
+        predictor(image, valid)
     build = time.perf_counter() - start
-    return Trial(predictor.runtime, build / len(image), build, agreement=1.0, drift=0.0)
+    return Trial(predictor.runtime, build / len(image), build, agreement=1.0, drift=0.0, memory=footprint.peak)
 
 
 def _judged(
@@ -210,7 +216,8 @@ def _judged(
         same += int(np.count_nonzero(alike[valid]))
         apart += int(np.abs(got.astype(np.int16) - want).sum(axis=1)[valid].sum())
         count += int(np.count_nonzero(valid))
-        shares += [float(equal[data].mean()) for equal, data in zip(alike, valid, strict=True) if data.any()]
+        if valid.any():
+            shares.append(float(alike[valid].mean()))  # one a batch: its tiles may be one tile, repeated
     agreement, drift = (same / count, apart / count / results[0].shape[1]) if count else (1.0, 0.0)
     unsure = max(float(np.std(shares)), SPREAD) / max(len(shares), 1) ** 0.5 if agreement < 1 else 0.0
     refused = ""
@@ -268,7 +275,10 @@ def time_tiles(
         predictor = Predictor(card, network, device=device, runtime=runtime)
         noise = np.random.default_rng(0).normal(0, 1, (batch, len(card.bands), tile, tile)).astype(np.float32)
         image = noise * np.reshape(card.std, (1, -1, 1, 1)) + np.reshape(card.mean, (1, -1, 1, 1))
-        trial, _ = _run(predictor, [(image.astype(np.float32), np.ones((batch, tile, tile), np.bool_))])
+        try:
+            trial, _ = _run(predictor, [(image.astype(np.float32), np.ones((batch, tile, tile), np.bool_))])
+        except torch.OutOfMemoryError:
+            break
         assert trial.seconds is not None
         found.append(TileTime(tile, trial.seconds, (tile - 2 * margin - ramp) ** 2 / trial.seconds))
     return tuple(found)

@@ -71,17 +71,17 @@ class Predictor:
         return result
 
     @property
-    def on_cpu(self) -> bool:
-        """True where its network computes on a CPU."""
-        return self._device.type == "cpu"
+    def device(self) -> torch.device:
+        """Where its network computes."""
+        return self._device
 
-    def prepare(self, batch: int, tile: int) -> None:
+    def prepare(self, batch: int, rows: int, cols: int) -> None:
         """Do now what the first batch of this shape would wait for.
 
         Raises:
             UnusableInput: the runtime cannot be used here.
         """
-        self._runner_for((batch, len(self.card.bands), tile, tile))
+        self._runner_for((batch, len(self.card.bands), rows, cols))
 
     def _probability(self, runner: Runner, image: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
         batch = torch.from_numpy(normalise(image, valid, mean=self.card.mean, std=self.card.std))

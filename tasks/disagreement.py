@@ -152,7 +152,7 @@ def _compare(
         batch=1,
         forward=predictor,
     )
-    differ = np.count_nonzero((predicted_class(got) != want)[valid])
+    differ = int(np.count_nonzero((predicted_class(got) != want)[valid]))
     edges = [(len(axis.starts) - 1, axis.length / (tile - 2 * margin - ramp)) for axis in (tiling.rows, tiling.cols)]
     here, elsewhere = (sum(part) for part in zip(*edges, strict=True))
     return differ * elsewhere / max(here, 1), int(np.count_nonzero(valid))

@@ -80,7 +80,7 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
     files = [_signature(path) for path in params.scenes]
     scene = fingerprint({"union": _describe(union), "files": files})
     marks = {unit: fingerprint({"scene": scene, "unit": unit}) for unit in windows}
-    pending = to_do(ledger, marks)
+    pending = to_do(ledger, marks, places=(CUBE,))
     if pending:
         store.delete([DOCUMENT])
         for name in ("digests", "counts"):
@@ -135,6 +135,8 @@ class BlockCount:
 
 def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, entry: Entry) -> None:
     check()
+    if Ledger(store, INGEST).has(entry.unit, entry.fingerprint):
+        return  # a job may run twice
     image, valid = union.read(window)
     with replacing_shards(grip, CUBE, cubes.block_names(window, bands=len(image))):
         cubes.write_block(store.zarr(CUBE), window, image=image, valid=valid)

@@ -24,7 +24,7 @@ from tasks.raster.labels import SHARD, are_labels, block_names, create_labels, s
 from tasks.raster.truth import file_fingerprint, open_truth
 from tasks.raster.vectors import read_shapes
 from tasks.units import read_entries, replacing_shards, to_do, writing_to
-from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
+from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
 HALO = 64
 """Pixels around a window that a labeler may look at."""
@@ -83,14 +83,15 @@ def label(params: LabelParams, store: Store, *, grip: Grip, device: str, progres
         store.delete_all(LABELS)
         with writing_to(store):
             create_labels(place, cube.grid, **about)
-    pending = to_do(ledger, marks)
+    pending = to_do(ledger, marks, places=(LABELS,))
     set_cube(place, "")
     with counting(progress, "label", total=len(pending), unit="blocks") as bar:
         for unit in pending:
             assert labeler is not None
-            facts, checksum = _label_block(
-                labeler, cube, store, blocks[unit], grip=grip, classes=len(workspace.classes)
-            )
+            with forgetting_damage(store):
+                facts, checksum = _label_block(
+                    labeler, cube, store, blocks[unit], grip=grip, classes=len(workspace.classes)
+                )
             ledger.record(Entry(unit, marks[unit], checksum, short=False, facts=facts))
             bar.advance()
     facts_of_all: list[Any] = [entry.facts for entry in read_entries(ledger, marks).values()]
@@ -126,7 +127,7 @@ def _label_block(
     shape = tuple(s.stop - s.start for s in block)
     label, confidence = (np.full(shape, IGNORE, np.uint8) for _ in range(2))
     instance = np.zeros(shape, np.uint32)
-    valid = np.asarray(cube.valid[block], dtype=bool)
+    valid = cube.read(block, bands=())[1]
     for part in grids.windows((shape[0], shape[1]), labeler.window):
         check()
         data = valid[part]

@@ -21,12 +21,13 @@ from infra.progress import Progress, Task, counting
 from infra.stopping import check
 from infra.store import Store, require_room
 from tasks.params import MosaicParams
+from tasks.prediction_estimate import room_for_products
 from tasks.raster.blend import NODATA, TOP, predicted_class
 from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
-from tasks.raster.grid import Window, windows
+from tasks.raster.grid import Window, to_json, windows
 from tasks.raster.probability import open_probability, state_of
 from tasks.raster.shards import read_shards
 from tasks.raster.zarrays import open_group
@@ -66,15 +67,23 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
     ledger = Ledger(store, MOSAIC)
     checksums = {unit: entry.checksum for unit, entry in entries.items()}
     marks = {
-        name: fingerprint({"tags": dict(layouts[name].tags), "bands": layouts[name].bands, "blocks": checksums})
+        name: fingerprint(
+            {
+                "tags": dict(layouts[name].tags),
+                "bands": layouts[name].bands,
+                "colours": about["colours"],
+                "grid": to_json(workspace.grid),
+                "blocks": checksums,
+            }
+        )
         for name in params.products
     }
     targets = {name: f"products/{name}.tif" for name in params.products}
     others = {n: m for n, m in (ledger.done() | ledger.short()).items() if n not in marks}
-    pending = set(to_do(ledger, marks | others))
+    pending = set(to_do(ledger, marks | others, places=()))
     pending |= {name for name, key in targets.items() if not store.exists(key)}
     planes = {"classes": 1, "probability": len(layouts["probability"].bands)}
-    require_room(store, 3 * array.shape[1] * array.shape[2] * sum(planes[name] for name in pending))
+    require_room(store, room_for_products(array.shape[1] * array.shape[2], sum(planes[name] for name in pending)))
 
     side = int(about["block"])
     blocks = list(windows((array.shape[1], array.shape[2]), side))

@@ -6,11 +6,11 @@ out (each tile to one block) and run as jobs; see `tasks/predict_block.py` for w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from infra.cluster import Cluster, Job
+from infra.errors import GeoloomError
 from infra.lease import Grip
 from infra.ledger import Ledger
 from infra.progress import Progress, counting
@@ -23,13 +23,12 @@ from tasks.prediction_estimate import Estimate, estimate
 from tasks.prediction_plan import Plan, make_plan
 from tasks.raster import probability as prob
 from tasks.raster.assign import Work, assign
-from tasks.raster.cube import BLOCK, Cube, DamagedCube
+from tasks.raster.cube import Cube
 from tasks.raster.fingerprint import Fingerprints
 from tasks.raster.grid import ground_resolution
 from tasks.raster.tiling import Block, Tile
-from tasks.raster.zarrays import CHUNK
 from tasks.units import to_do, writing_to
-from tasks.workspace import INGEST, PREDICT, PROBABILITY, Workspace, open_workspace
+from tasks.workspace import PREDICT, PROBABILITY, Workspace, forgetting_damage, open_workspace
 
 RESCALE_OVER = 1.25
 
@@ -69,7 +68,7 @@ def predict(
     card = load_card(model)
     bands = fit_bands(card, cube)
     _warn_of_scale(card.resolution, ground_resolution(cube.grid), progress)
-    with _reported(store):
+    with forgetting_damage(store):
         plan = make_plan(
             params, store, model, card, cube, bands=bands, cluster=cluster, device=device, progress=progress
         )
@@ -93,44 +92,48 @@ def predict(
     marks = {name(block): prints.block(block) for block in tiling.blocks()}
     done = ledger.done()
     left = sum(done.get(unit) != mark for unit, mark in marks.items())
-    expected = estimate(plan, tiling, cluster, classes=len(card.classes), left=left, store=store)
+    expected = estimate(
+        plan, tiling, cluster, classes=len(card.classes), itemsize=cube.dtype.itemsize, left=left, store=store
+    )
     seen = _trained_here(card, workspace, cube)
     if params.plan:
+        expected.refuse_what_cannot_fit()
         return Predicted(store.url, str(model), tiling.count, 0, len(marks), 0, (), seen, plan, expected)
     expected.refuse_what_cannot_fit()
     if seen:
         progress.note("The model was trained on this very scene: its scores here are no evidence of its quality.")
 
     _make_room(orders, card, cube, ledger)
-    pending = {(int(r), int(c)) for r, c in (unit.split("_") for unit in to_do(ledger, marks))}
+    pending = {
+        (int(r), int(c)) for r, c in (unit.split("_") for unit in to_do(ledger, marks, places=(PROBABILITY, "strips")))
+    }
     works = assign(tiling, pending, _present(store, prints, pending))
     _drop_leftovers(store, prints, works, keep=params.keep_strips)
-    tiles, lost = 0, list[str]()
+    tiles, reasons = 0, dict[str, str]()
     with counting(progress, "predict", total=len(works), unit="blocks") as bar:
 
         def count(_job: Job, did: Did) -> None:
             nonlocal tiles
             tiles += did.tiles
-            lost.extend(did.lost)
+            reasons.update(did.lost)
             bar.advance(1.0 if did.finished else 0.0)
 
-        with _reported(store):
+        with forgetting_damage(store), store.explaining():
             cluster.run(_jobs(orders, works), done=count)
     grip.check()
+    lost = _lost(ledger, reasons)
+    if lost and params.strict:
+        raise GeoloomError(f"A tile failed ({lost[0]}); leave out --strict to go on without it.")
     _finish(orders, card, cube, seen)
     place = f"{store.url}/{PROBABILITY}"
-    return Predicted(place, str(model), tiling.count, tiles, len(marks), len(works), tuple(lost), seen, plan, expected)
+    return Predicted(place, str(model), tiling.count, tiles, len(marks), len(works), lost, seen, plan, expected)
 
 
-@contextmanager
-def _reported(store: Store) -> Iterator[None]:
-    """Where the cube turns out to be damaged, the ingest has that block to do again."""
-    try:
-        yield
-    except DamagedCube as error:
-        row, col = (c * CHUNK // BLOCK for c in error.cell)
-        Ledger(store, INGEST).forget([f"{row}_{col}"])
-        raise
+def _lost(ledger: Ledger, reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """The tiles that failed, as the ledger has them: also of jobs whose answer was lost."""
+    entries = [ledger.read(unit, mark) for unit, mark in ledger.short().items()]
+    found = {f"tile {row}, {col}" for entry in entries if entry is not None for row, col in entry.facts["lost"]}
+    return tuple(f"{tile}: {reasons.get(tile, 'in an earlier run')}" for tile in sorted(found | set(reasons)))
 
 
 def _jobs(orders: Orders, works: list[Work]) -> Iterator[Job]:

@@ -71,7 +71,7 @@ class Did:
 
     tiles: int = 0
     """Tiles that went through the network."""
-    lost: tuple[str, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
     """Tiles that failed, and why."""
     finished: bool = False
 
@@ -90,17 +90,17 @@ def run_block(orders: Orders, work: Work) -> Did:
     if orders.ledger.read(name(block), mark):
         return Did()
     parked = park_key(block, tools.prints, work.tiles)
-    is_parked = bool(work.tiles) and orders.store.exists(parked)
+    is_parked = bool(work.tiles) and _has_parked(orders, work, parked)
     wanted = _still_lacking(orders, tools.prints, work) if is_parked else work.tiles
     cloth = Cloth.begin(orders.tiling, block, classes=orders.classes)
-    count, lost = 0, []
+    count, lost = 0, list[tuple[str, str]]()
     for said in _run(orders, tools, wanted):
         check()
         count += 1
         if said.error:
-            lost.append(f"tile {said.tile[0]}, {said.tile[1]}: {said.error}")
+            lost.append((f"tile {said.tile[0]}, {said.tile[1]}", said.error))
             if orders.strict:
-                raise GeoloomError(f"A tile failed ({lost[-1]}); leave out --strict to go on without it.")
+                raise GeoloomError(f"A tile failed ({': '.join(lost[-1])}); leave out --strict to go on without it.")
         _hand_out(orders, tools.prints, cloth, said, wanted[said.tile])
     if is_parked:
         return Did(count, tuple(lost))
@@ -148,14 +148,35 @@ def finish_block(orders: Orders, work: Work) -> Did:
     block, mark = work.block, tools.prints.block(work.block)
     if orders.ledger.read(name(block), mark):
         return Did()
-    packed = orders.store.read(park_key(block, tools.prints, work.tiles))
-    if packed is None:
+    cloth = _parked(orders, work, park_key(block, tools.prints, work.tiles))
+    if cloth is None:
         cloth = Cloth.begin(orders.tiling, block, classes=orders.classes)
-    else:
-        cloth = Cloth.unpack(orders.tiling, block, packed)
     if not _finish(orders, tools, cloth, mark):
         raise GeoloomError(f"Block {name(block)} lacks a tile's contribution; run predict again.")
     return Did(finished=True)
+
+
+def _parked(orders: Orders, work: Work, key: str) -> Cloth | None:
+    """What a block has parked; None where there is nothing, or what there was is damaged and has been removed."""
+    packed = orders.store.read(key)
+    if packed is None:
+        return None
+    try:
+        return Cloth.unpack(orders.tiling, work.block, packed)
+    except ValueError:
+        orders.store.delete([key])
+        return None
+
+
+def _has_parked(orders: Orders, work: Work, key: str) -> bool:
+    """Whether a block has parked a sum that can be gone on with; one that lacks a tile that failed is made again."""
+    if not orders.store.exists(key):
+        return False
+    cloth = _parked(orders, work, key)
+    if cloth is not None and cloth.lost:
+        orders.store.delete([key])
+        return False
+    return cloth is not None
 
 
 def _hand_out(
@@ -181,6 +202,8 @@ def _finish(orders: Orders, tools: Tools, cloth: Cloth, mark: str) -> bool:
             return False
         cloth.put(tile, found[0])
     pixels = cloth.cut(valid)
+    if orders.ledger.read(name(block), mark):
+        return True  # done meanwhile by another worker, while this one was out of reach
     with replacing_shards(orders.grip, PROBABILITY, block_names(window, side=orders.tiling.block)):
         write_probability(orders.store.zarr(PROBABILITY), window, pixels)
     facts = {
@@ -275,4 +298,5 @@ def _open(orders: Orders) -> Tools:
     cube = open_cube(orders.store.zarr(CUBE))
     prints = Fingerprints.of(orders.plan.fingerprint, orders.tiling, cube, bands=orders.bands)
     predictor = load_predictor(orders.model, device=orders.device, runtime=orders.plan.runtime)
+    predictor.prepare(orders.plan.batch, orders.tiling.rows.size, orders.tiling.cols.size)
     return Tools(cube, prints, predictor, BoundedSemaphore(orders.lanes))

@@ -14,6 +14,11 @@ COMPRESSED = 0.5
 """Share of its size that a stored prediction takes at worst: measured 0.1 to 0.4 on real networks."""
 
 
+def room_for_products(pixels: int, planes: int) -> int:
+    """Bytes that GeoTIFFs of so many planes take while they are written: the old one, the parts, and the new one."""
+    return round(3 * COMPRESSED * pixels * planes)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What is left to do, and what it takes."""
@@ -62,7 +67,9 @@ class Estimate:
         ]
 
 
-def estimate(plan: Plan, tiling: Tiling, cluster: Cluster, *, classes: int, left: int, store: Store) -> Estimate:
+def estimate(
+    plan: Plan, tiling: Tiling, cluster: Cluster, *, classes: int, itemsize: int, left: int, store: Store
+) -> Estimate:
     """Estimate a prediction.
 
     Args:
@@ -70,6 +77,7 @@ def estimate(plan: Plan, tiling: Tiling, cluster: Cluster, *, classes: int, left
         tiling: the scene's tiles and blocks.
         cluster: where it will run.
         classes: of the network.
+        itemsize: bytes of a pixel of a band.
         left: blocks that are not done.
         store: where it will be written.
     """
@@ -82,9 +90,9 @@ def estimate(plan: Plan, tiling: Tiling, cluster: Cluster, *, classes: int, left
         blocks_left=left,
         tiles=tiling.count,
         tiles_left=tiles_left,
-        memory=plan.memory(tiling, classes=classes, lanes=cluster.lanes),
+        memory=plan.memory(tiling, classes=classes, lanes=cluster.lanes, itemsize=itemsize),
         memory_there=cluster.memory,
-        disk=round(COMPRESSED * pixels * classes * left / blocks + 3 * COMPRESSED * pixels * (classes + 1)),
+        disk=round(COMPRESSED * pixels * classes * left / blocks) + room_for_products(pixels, classes + 1),
         disk_there=store.free(),
         seconds=tiles_left * plan.seconds / cluster.workers,
     )

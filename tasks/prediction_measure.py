@@ -62,7 +62,7 @@ class Measured:
     runtime: Runtime
     machine: dict[str, str]
     disagreement: float | None
-    """Share of pixels that tiles change, at this tile, margin and ramp; None where nobody knows."""
+    """Share of pixels that tiles change, at this margin and ramp; None where memory was too small to know."""
     trials: Any
     """Runtimes that were tried, with their agreement and speed, as plain values."""
 
@@ -112,7 +112,7 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
         keep_freed_memory()
     tile = asked.tile or card.tile
     ahead = _tiles(cube, card, tile, asked)
-    before = resident_memory()
+    held = resident_memory()
     choice = choose_runtime(
         network,
         card,
@@ -121,10 +121,11 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
         precision=asked.precision,
         tiles_ahead=ahead // workers,
     )
-    activation, seconds = resident_memory() - before, choice.seconds
-    if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp):
-        seams = card.disagreement
-    else:
+    activation, seconds = choice.memory, choice.seconds
+    seams = card.disagreement if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp) else None
+    if ahead == 1:
+        seams = 0.0
+    elif seams is None:
         seams = _seams(network, card, choice.runtime, cube, bands, tile, asked, activation)
     if asked.tile is None and ahead >= MANY_TILES:
         better = _larger_tile(network, card, choice.runtime, asked, activation)
@@ -132,7 +133,7 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
             activation = round(activation * (better.tile / tile) ** 2)
             tile, seconds = better.tile, better.seconds
     return Measured(
-        tile, seconds, before, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
+        tile, seconds, held, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
     )
 
 

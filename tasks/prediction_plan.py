@@ -35,6 +35,10 @@ MANY_BLOCKS = 64
 """A scene of fewer large blocks is cut into smaller ones, so that many workers find work."""
 
 
+MEASURED = ("seconds", "held", "activation", "disagreement", "block")
+"""What of a plan changes no bit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How every tile of a prediction is made."""
@@ -59,12 +63,14 @@ class Plan:
     """Bytes of a process with its libraries and the network, measured; not part of what the plan is."""
     activation: int
     """Bytes that a batch takes in the network, measured; not part of what the plan is."""
+    disagreement: float | None
+    """Share of pixels that tiles change, measured; not part of what the plan is."""
 
     @property
     def fingerprint(self) -> str:
         """128 bits of everything that changes a bit of the result."""
         document = asdict(self)
-        return fingerprint({k: v for k, v in document.items() if k not in ("seconds", "held", "activation", "block")})
+        return fingerprint({k: v for k, v in document.items() if k not in MEASURED})
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values."""
@@ -90,11 +96,11 @@ class Plan:
             shape, tile=self.tile, margin=self.margin, ramp=self.ramp, stride=self.stride, shard=self.block
         )
 
-    def memory(self, tiling: Tiling, *, classes: int, lanes: int) -> int:
+    def memory(self, tiling: Tiling, *, classes: int, lanes: int, itemsize: int) -> int:
         """Bytes that a process needs: its libraries, what its threads hold of blocks, and what networks take."""
         side = tiling.block
         seen = (side + tiling.rows.size + 1024) ** 2  # whole cells around a block and the tiles it runs
-        thread = seen * (len(self.bands) + 1) + 2 * side * side * classes * 4
+        thread = seen * (len(self.bands) * itemsize + 1) + 2 * side * side * classes * 4
         return self.held + (lanes + 1) * thread + lanes * self.activation
 
 
@@ -128,8 +134,15 @@ def make_plan(
     request = asdict(asked) | {"model": card.weights_sha256, "bands": list(bands), "shape": list(shape)}
     kept = _kept(store, request)
     if kept is not None:
-        if all(machine == kept.machine for machine in cluster.everywhere(machine_kind, device)):
+        machines = cluster.everywhere(machine_kind, device)
+        if all(machine == kept.machine for machine in machines):
+            _judge(kept, strict=params.strict, progress=progress)
             return kept
+        if any(machine == kept.machine for machine in machines):
+            raise UnusableInput(
+                "The prediction was begun on one kind of machine, and only some of the workers are of that kind "
+                f"({_difference(kept.machine, machines)}); leave the others out."
+            )
         progress.note("The prediction was begun on another kind of machine or software; it is made anew.")
     found: list[Measured] = []
     progress.note("Measuring the network on the scene ...")
@@ -138,7 +151,7 @@ def make_plan(
         done=lambda _job, result: found.append(result),
     )
     plan = _plan(asked, found[0], card, shape)
-    _judge(found[0], plan, strict=params.strict, progress=progress)
+    _judge(plan, strict=params.strict, progress=progress)
     if not params.plan:
         document = {"request": request, "plan": plan.to_json(), "trials": found[0].trials}
         store.write(KEY, json.dumps(document, indent=2).encode())
@@ -166,6 +179,7 @@ def _plan(asked: Asked, found: Measured, card: ModelCard, shape: tuple[int, int]
         seconds=found.seconds,
         held=found.held,
         activation=found.activation,
+        disagreement=found.disagreement,
     )
 
 
@@ -200,7 +214,7 @@ def _check(asked: Asked, card: ModelCard, shape: tuple[int, int]) -> None:
             f"give at most {largest}, or leave --tile out."
         )
     overlap = 2 * asked.margin + asked.ramp
-    if overlap > tile // 2 and overlap != 2 * card.margin + card.ramp:
+    if overlap > tile // 2 and (tile, overlap) != (card.tile, 2 * card.margin + card.ramp):
         raise UnusableInput(
             f"Two margins of {asked.margin} and a ramp of {asked.ramp} are {overlap} pixels, over half of a tile of "
             f"{tile}; give a larger --tile, or a smaller --margin or --ramp."
@@ -221,13 +235,26 @@ def _block(shape: tuple[int, int], asked: Asked, found: Measured) -> int:
     return -(-largest // side) * side
 
 
-def _judge(found: Measured, plan: Plan, *, strict: bool, progress: Progress) -> None:
-    if found.disagreement is None or found.disagreement <= ACCEPTED:
-        return
-    text = (
-        f"With tiles of {plan.tile}, a margin of {plan.margin} and a ramp of {plan.ramp}, tiles change "
-        f"{found.disagreement:.2%} of the pixels (accepted are {ACCEPTED:.1%}): tile edges may show."
+def _difference(plan: dict[str, str], machines: list[dict[str, str]]) -> str:
+    """What differs between the plan's machine and the first worker that is another."""
+    other = next(machine for machine in machines if machine != plan)
+    return "; ".join(
+        f"{k}: {plan.get(k)} and {other.get(k)}" for k in sorted(plan | other) if plan.get(k) != other.get(k)
     )
+
+
+def _judge(plan: Plan, *, strict: bool, progress: Progress) -> None:
+    disagreement = plan.disagreement
+    if disagreement is not None and disagreement <= ACCEPTED:
+        return
+    tiles = f"With tiles of {plan.tile}, a margin of {plan.margin} and a ramp of {plan.ramp}"
+    if disagreement is None:
+        text = f"{tiles}, memory is too small to measure how many pixels tiles change: tile edges may show."
+    else:
+        text = (
+            f"{tiles}, tiles change {disagreement:.2%} of the pixels (accepted are {ACCEPTED:.1%}): "
+            "tile edges may show."
+        )
     if strict:
         raise UnusableInput(f"{text} Use a larger --margin or --tile, or leave out --strict.")
     progress.note(text)

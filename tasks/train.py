@@ -34,7 +34,7 @@ from tasks.raster.classes import ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.grid import ground_resolution
 from tasks.raster.labels import open_labels
-from tasks.workspace import LABELS, Workspace, open_workspace
+from tasks.workspace import LABELS, Workspace, forgetting_damage, open_workspace
 
 VALIDATION_CHIPS = 48
 MEASURED = 3
@@ -67,7 +67,8 @@ class _Field:
 
     def read(self, corners: list[Corner], chip: int) -> Chips:
         windows = [(slice(r, r + chip), slice(c, c + chip)) for r, c in corners]
-        pairs = [self.cube.read(w) for w in windows]
+        with forgetting_damage(self.workspace.store):
+            pairs = [self.cube.read(w) for w in windows]
         labels = np.stack([self.table[np.asarray(self.label[w])] for w in windows])
         return Chips(np.stack([p[0] for p in pairs]), labels, np.stack([p[1] for p in pairs]))
 

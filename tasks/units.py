@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
-from infra.storage import explaining
 from infra.store import Store
 
 
-def to_do(ledger: Ledger, wanted: Mapping[str, str]) -> list[str]:
+def to_do(ledger: Ledger, wanted: Mapping[str, str], *, places: Sequence[str]) -> list[str]:
     """The units whose fingerprint is not in the ledger, in order; what the ledger says of them is forgotten first.
 
     Forgetting comes before their results are overwritten: an entry must never stand for pixels that are half new.
+    What workers that were killed have left unfinished is removed.
 
     Args:
-        ledger: a step's.
+        ledger: a step's, whose workspace is held.
         wanted: unit to fingerprint of all units that the step's result is made of.
+        places: where in the workspace this step alone writes, beside its ledger.
     """
+    for place in (f"ledger/{ledger.step}", *places):
+        ledger.store.sweep(place)
     done = ledger.done()
     pending = [unit for unit, mark in wanted.items() if done.get(unit) != mark]
     strangers = (set(done) | set(ledger.short())) - set(wanted)
@@ -78,5 +80,5 @@ def writing_to(store: Store) -> Iterator[None]:
     Raises:
         UnwritableOutput: it cannot be written.
     """
-    with explaining(Path(store.url)):
+    with store.explaining():
         yield

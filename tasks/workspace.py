@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
+from infra.ledger import Ledger
 from infra.store import Store
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, ClassMap, MapClass
-from tasks.raster.cube import Cube, open_cube
+from tasks.raster.cube import BLOCK, Cube, DamagedCube, open_cube
+from tasks.raster.zarrays import CHUNK
 
 FORMAT_VERSION = 2
 DOCUMENT = "workspace.json"
@@ -64,6 +68,17 @@ class Workspace:
             ],
         }
         self.store.write(DOCUMENT, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def forgetting_damage(store: Store) -> Iterator[None]:
+    """Around what reads a cube: where its pixels turn out to be damaged, the ingest has that block to do again."""
+    try:
+        yield
+    except DamagedCube as error:
+        row, col = (c * CHUNK // BLOCK for c in error.cell)
+        Ledger(store, INGEST).forget([f"{row}_{col}"])
+        raise
 
 
 def open_workspace(store: Store) -> Workspace:

@@ -23,7 +23,7 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput
 from tasks.raster import grid as grids
 from tasks.raster.digest import digest_pair
-from tasks.raster.grid import Window
+from tasks.raster.grid import Window, within
 from tasks.raster.shards import read_shards, write_shards
 from tasks.raster.zarrays import CHUNK, ZSTD, Place, create_array, create_group, open_group, place_name, shard_names
 
@@ -86,8 +86,14 @@ class Cube:
         return tuple(BandStatistics(**entry) for entry in found)
 
     def read(self, window: Window, *, bands: tuple[int, ...] | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Read image (band, y, x) and valid (y, x) of one window inside the grid."""
-        return read_shards(self.image, window, planes=bands), read_shards(self.valid, window)
+        """Image (band, y, x) and valid (y, x) of one window inside the grid; every cell is proved by its digest.
+
+        Raises:
+            DamagedCube: a chunk is missing, truncated, or not what was ingested.
+        """
+        around, image, valid = self.read_proved(window, bands=tuple(range(len(self.bands))) if bands is None else bands)
+        rows, cols = within(window, around)
+        return image[:, rows, cols], valid[rows, cols]
 
     def may_hold_data(self, window: Window) -> bool:
         """False where no cell of a window holds a valid pixel; reads nothing."""
@@ -107,7 +113,10 @@ class Cube:
         planes = (*bands, len(self.bands))
         want = self.digests[:, cells[0], cells[1]][list(planes)]
         try:
-            read: tuple[NDArray[Any], NDArray[np.bool_]] | None = self.read(around, bands=bands)
+            read: tuple[NDArray[Any], NDArray[np.bool_]] | None = (
+                read_shards(self.image, around, planes=bands),
+                read_shards(self.valid, around),
+            )
         except (ValueError, RuntimeError, OSError):
             read = None  # a codec's error does not say where: cell by cell does
         for n, plane in enumerate(planes):

@@ -19,7 +19,7 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from infra.errors import GeoloomError
+from infra.errors import GeoloomError, UnusableInput
 from tasks.raster.blend import NODATA, add, finish
 from tasks.raster.cube import Cube
 from tasks.raster.grid import within
@@ -90,8 +90,14 @@ def run_tiles(
             data[n, : part.shape[1], : part.shape[2]] = valid[place]
         probability, error = _try(forward, pixels, data, tries)
         for n, tile in enumerate(group):
-            if tile in needed:
-                yield Contribution(tile, None if probability is None else probability[n], data[n], error)
+            if tile not in needed:
+                continue
+            said = None if probability is None else probability[n]
+            if said is None and len(group) > 1:  # which of them it was, each tells alone, in a batch of the same shape
+                alone = (np.arange(batch) == n)[:, None, None]
+                again, error = _try(forward, pixels * alone[:, None], data & alone, 1)
+                said = None if again is None else again[n]
+            yield Contribution(tile, said, data[n], error if said is None else "")
 
 
 def _try(
@@ -101,6 +107,8 @@ def _try(
     for _ in range(tries):
         try:
             return forward(pixels, data), ""
+        except UnusableInput:
+            raise  # the network cannot be run here at all
         except Exception as problem:  # noqa: BLE001 - whatever a network raises costs its tiles, not the run
             error = f"{type(problem).__name__}: {problem}"
     return None, error
@@ -211,14 +219,12 @@ def pack_strip(part: NDArray[np.uint8] | None) -> bytes:
     return b"" if part is None else _pack(part)
 
 
-def unpack_strip(packed: bytes) -> NDArray[np.uint8] | None:
-    """What `pack_strip` made.
+def unpack_strip(packed: bytes) -> NDArray[np.uint8]:
+    """What `pack_strip` made of a part.
 
     Raises:
         ValueError: it is damaged.
     """
-    if not packed:
-        return None
     part: NDArray[np.uint8] = _unpack(packed)[0]
     return part
 

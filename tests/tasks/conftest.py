@@ -13,7 +13,7 @@ import pytest
 from dask_machines import certificate, dask_processes, showing  # noqa: F401 - fixtures
 
 
-def write_scene(path, image, valid):
+def write_scene(path, image, valid, *, west=450_000):
     """A GeoTIFF of (band, y, x) uint8 whose invalid pixels are nodata 0."""
     from affine import Affine
 
@@ -21,7 +21,7 @@ def write_scene(path, image, valid):
 
     profile = {
         "driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2], "dtype": "uint8",
-        "crs": "EPSG:32632", "transform": Affine(0.5, 0, 450_000, 0, -0.5, 5_400_000), "nodata": 0, "tiled": True,
+        "crs": "EPSG:32632", "transform": Affine(0.5, 0, west, 0, -0.5, 5_400_000), "nodata": 0, "tiled": True,
         "compress": "deflate",
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as file:

@@ -1,5 +1,7 @@
 """Labelling: with the real Segment Anything on one small window of a world, and block by block with a truth."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -212,6 +214,14 @@ def test_a_killed_labelling_is_gone_on_with_and_is_of_no_use_before(ingested, tr
     for name, plane in labels_of(ingested).items():
         np.testing.assert_array_equal(killed[name], plane)
     assert steps.evaluate(asked, ingested, progress=Silent()).scores.pixel_accuracy == 1
+
+
+def test_a_hole_in_the_cube_is_not_taken_for_nodata(scene, ingested, truth, engine, tmp_path):
+    max(p for p in Path(ingested).glob("cube.zarr/valid/c/**/*") if p.is_file()).unlink()
+    with pytest.raises(UnusableInput, match="damaged in rows"):
+        label(ingested, method="truth", truth=str(truth[0]))
+    engine.ingest(scene, ingested)
+    assert label(ingested, method="truth", truth=str(truth[0])).units_run > 0
 
 
 def test_labels_made_from_a_truth_are_made_again_where_other_pixels_are_valid(scene, pixels, truth, engine, tmp_path):

@@ -106,6 +106,22 @@ def test_another_prediction_makes_other_products(predicted, engine, tiny_model, 
     assert all(times(predicted)[name] != when for name, when in before.items())
 
 
+def test_products_follow_a_scene_that_turns_out_to_lie_elsewhere(scene, pixels, engine, tiny_model, tmp_path):
+    """The pixels are the same, and so is every block of the prediction."""
+    path = tmp_path / "scene.tif"
+    path.write_bytes(scene.read_bytes())
+    workspace = engine.ingest(path, tmp_path / "ws")
+    engine.predict(workspace, tiny_model)
+    mosaic(workspace)
+    engine.write_scene(path, *pixels, west=451_000)
+    engine.ingest(path, tmp_path / "ws")
+    engine.predict(workspace, tiny_model)
+    assert mosaic(workspace).units_run == 2
+    for name in ("classes", "probability"):
+        with rasterio.open(f"{workspace}/products/{name}.tif") as product:
+            assert product.bounds.left == 451_000
+
+
 def test_a_prediction_of_other_pixels_is_refused(scene, pixels, engine, tiny_model, tmp_path):
     path = tmp_path / "scene.tif"
     path.write_bytes(scene.read_bytes())

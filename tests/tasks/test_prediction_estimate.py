@@ -28,7 +28,7 @@ def plan(scene, tiny_model, engine, tmp_path_factory):
 def expect(plan, folder, shape=(2500, 2300), *, classes=6, left=None, **machine):
     tiling = plan.cut(shape)
     left = len(list(tiling.blocks())) if left is None else left
-    return estimate(plan, tiling, Machine(**machine), classes=classes, left=left, store=open_store(folder))
+    return estimate(plan, tiling, Machine(**machine), classes=classes, itemsize=1, left=left, store=open_store(folder))
 
 
 def test_all_of_it_at_first_and_nothing_at_the_end(plan, tmp_path):

@@ -15,21 +15,30 @@ def ledger(tmp_path):
 
 
 def test_everything_is_to_be_done_at_first_in_the_order_it_was_wanted(ledger):
-    assert to_do(ledger, {"b": "1", "a": "2", "c": "3"}) == ["b", "a", "c"]
-    assert to_do(ledger, {}) == []
+    assert to_do(ledger, {"b": "1", "a": "2", "c": "3"}, places=()) == ["b", "a", "c"]
+    assert to_do(ledger, {}, places=()) == []
+
+
+def test_what_killed_workers_left_is_removed_where_the_step_writes_and_nowhere_else(ledger, tmp_path):
+    left = ".part1.abcdef0.left"
+    for folder in ("ledger/weave", "cloth/c", "products"):
+        (tmp_path / "ws" / folder).mkdir(parents=True)
+        (tmp_path / "ws" / folder / left).touch()
+    to_do(ledger, {"a": "1"}, places=("cloth",))
+    assert [p.parent.name for p in tmp_path.rglob(left)] == ["products"]
 
 
 def test_what_is_done_stays_and_what_is_stale_is_forgotten(ledger):
     ledger.record(Entry("same", "f1", "x"))
     ledger.record(Entry("stale", "f1", "x"))
-    assert to_do(ledger, {"new": "f9", "same": "f1", "stale": "f2"}) == ["new", "stale"]
+    assert to_do(ledger, {"new": "f9", "same": "f1", "stale": "f2"}, places=()) == ["new", "stale"]
     assert ledger.done() == {"same": "f1"}
     assert ledger.store.keys("ledger") == ["ledger/weave/same.f1.json"]
 
 
 def test_a_unit_with_holes_is_to_be_done_again(ledger):
     ledger.record(Entry("holes", "f1", "x", short=True))
-    assert to_do(ledger, {"holes": "f1"}) == ["holes"]
+    assert to_do(ledger, {"holes": "f1"}, places=()) == ["holes"]
     assert ledger.store.keys("ledger") == []
 
 
@@ -38,7 +47,7 @@ def test_units_that_nobody_wants_are_forgotten(ledger):
     ledger.record(Entry("mine", "f1", "x"))
     ledger.record(Entry("stranger", "f1", "x"))
     ledger.record(Entry("hollow", "f1", "x", short=True))
-    assert to_do(ledger, {"mine": "f1"}) == []
+    assert to_do(ledger, {"mine": "f1"}, places=()) == []
     assert ledger.store.keys("ledger") == ["ledger/weave/mine.f1.json"]
 
 
@@ -46,14 +55,14 @@ def test_a_unit_of_two_fingerprints_is_done_again(ledger):
     """Nobody can say whose results it has."""
     for mark in ("f1", "f2"):
         ledger.record(Entry("both", mark, "x"))
-    assert to_do(ledger, {"both": "f1"}) == ["both"]
+    assert to_do(ledger, {"both": "f1"}, places=()) == ["both"]
     assert ledger.store.keys("ledger") == []
 
 
 def test_another_step_s_entries_are_none_of_its_business(ledger):
     other = Ledger(ledger.store, "weaver")
     other.record(Entry("a", "f1", "x"))
-    to_do(ledger, {"a": "f2"})
+    to_do(ledger, {"a": "f2"}, places=())
     assert other.done() == {"a": "f1"}
 
 
@@ -152,7 +161,7 @@ def test_a_damaged_entry_is_removed_and_its_unit_done_again(ledger):
         "a": {"pixels": 3}, "b": {"pixels": 3}
     }  # fmt: skip
     ledger.store.write("ledger/weave/b.f1.json", b'{"unit": "b", "finger')
-    assert to_do(ledger, wanted) == [], "a listing cannot tell"
+    assert to_do(ledger, wanted, places=()) == [], "a listing cannot tell"
     with pytest.raises(UnusableInput, match=r"was damaged \(b\) .* run the same command again"):
         read_entries(ledger, wanted)
-    assert to_do(ledger, wanted) == ["b"]
+    assert to_do(ledger, wanted, places=()) == ["b"]
