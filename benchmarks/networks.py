@@ -118,6 +118,8 @@ def _save(
             "tile": tile,
             "margin": margin,
             "ramp": ramp,
+            # Known, so that it is not measured in every run. Nobody trained these: it is taken for the worst.
+            "disagreement": 1.0,
         }
     )
     save_model(folder, network, card)

@@ -104,7 +104,7 @@ def choose_runtime(
         GeoloomError: the network gives no probabilities.
     """
     if tiles_ahead <= FEW and precision != "bfloat16":
-        only = _warm_up(Predictor(card, network, device=device), batches[0])
+        only, _ = _warm_up(Predictor(card, network, device=device), batches[0])
         return Choice(only.runtime, only.seconds or 0.0, only.memory, (only,))
     trials: list[Trial] = []
     first, wanted = _run(Predictor(card, network, device=device), batches)
@@ -184,27 +184,28 @@ def _try(predictor: Predictor, batches: Sequence[Batch], wanted: Sequence[NDArra
 
 
 def _run(predictor: Predictor, batches: Sequence[Batch]) -> tuple[Trial, list[NDArray[np.uint8]]]:
-    """Build, warm up, run each batch once; the seconds are those of the fastest."""
-    warm = _warm_up(predictor, batches[0])
+    """Build, warm up with the first batch, run the others; the seconds are those of the fastest."""
+    warm, first = _warm_up(predictor, batches[0])
     # A lane of one thread is timed by its own clock, which stands still while the machine does something else.
     clock = time.thread_time if predictor.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    results, seconds = [], []
-    for image, valid in batches:
+    results, seconds = [first], []
+    for image, valid in batches[1:] or batches:
         start = clock()
         results.append(predictor(image, valid))
         seconds.append((clock() - start) / len(image))
-    return Trial(predictor.runtime, min(seconds), warm.build, memory=warm.memory), results
+    return replace(warm, seconds=min(seconds), agreement=None, drift=None), results[: len(batches)]
 
 
-def _warm_up(predictor: Predictor, batch: Batch) -> Trial:
-    """Build and run one batch: the time of both, which is more than a batch takes later."""
+def _warm_up(predictor: Predictor, batch: Batch) -> tuple[Trial, NDArray[np.uint8]]:
+    """Build and run one batch: the time of both, which is more than a batch takes later, its memory, its result."""
     image, valid = batch
     start = time.perf_counter()
     predictor.prepare(image.shape[0], *image.shape[2:])
     with watching(predictor.device) as footprint:
-        predictor(image, valid)
+        result = predictor(image, valid)
     build = time.perf_counter() - start
-    return Trial(predictor.runtime, build / len(image), build, agreement=1.0, drift=0.0, memory=footprint.peak)
+    trial = Trial(predictor.runtime, build / len(image), build, agreement=1.0, drift=0.0, memory=footprint.peak)
+    return trial, result
 
 
 def _judged(

@@ -12,9 +12,9 @@ from models.card import ModelCard
 from models.checkpoint import save_model
 from models.normalise import normalise
 from models.predictor import Predictor, load_predictor
+from models.quantise import quantise_probability
 from models.registry import build
 from models.runtime import Runtime
-from tasks.raster.blend import quantise
 
 GREY = {"colours": ((0, 0, 0), (9, 9, 9)), "mean": (90, 100, 110), "std": (40, 50, 60)}
 RESNET = {"encoder": "resnet18", "decoder_channels": [16, 8, 8, 8, 8]}
@@ -89,7 +89,7 @@ def test_probabilities_are_the_softmax_of_the_network_on_normalised_pixels_and_a
     np.testing.assert_allclose(got, expected, atol=1e-6)
     stored = predict(image, valid)
     assert stored.dtype == np.uint8
-    assert np.array_equal(stored, np.stack([quantise(p) for p in got]))
+    assert np.array_equal(stored, quantise_probability(got))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
