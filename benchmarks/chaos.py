@@ -198,7 +198,8 @@ def _kill_worker(ground: Ground, chance: random.Random) -> dict[str, Any]:
     if children:
         chance.choice(children).kill()
     run.wait()
-    return _judge(ground, workspace, [log], done, run.returncode, killed=bool(children))
+    assert run.returncode == 0, (log.with_suffix(".err")).read_text()
+    return _again(ground, workspace, log, done, orphans=0) | {"killed": bool(children)}
 
 
 def _kill_flow(ground: Ground, chance: random.Random) -> dict[str, Any]:
