@@ -18,7 +18,7 @@ from infra.store import Store
 from models.card import ModelCard, load_card
 from tasks.model import find_model, fit_bands
 from tasks.params import PredictParams
-from tasks.predict_block import Did, Orders, finish_block, name, park_key, run_block, strip_key
+from tasks.predict_block import Did, Orders, finish_block, run_block
 from tasks.prediction_estimate import Estimate, estimate
 from tasks.prediction_plan import Plan, make_plan
 from tasks.raster import probability as prob
@@ -27,6 +27,7 @@ from tasks.raster.cube import Cube
 from tasks.raster.fingerprint import Fingerprints
 from tasks.raster.grid import ground_resolution
 from tasks.raster.tiling import Block, Tile
+from tasks.strips import name, park_key, strip_key
 from tasks.units import to_do, writing_to
 from tasks.workspace import PREDICT, PROBABILITY, Workspace, forgetting_damage, open_workspace
 

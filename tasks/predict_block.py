@@ -30,11 +30,12 @@ from tasks.raster.assign import Work
 from tasks.raster.blend import NODATA
 from tasks.raster.cube import Cube, open_cube
 from tasks.raster.digest import digest
-from tasks.raster.fingerprint import Fingerprints, fingerprint
+from tasks.raster.fingerprint import Fingerprints
 from tasks.raster.grid import within
 from tasks.raster.probability import block_names, write_probability
 from tasks.raster.tiling import Block, Tile, Tiling
-from tasks.raster.weave import Cloth, Contribution, pack_strip, part_for, run_tiles, unpack_strip
+from tasks.raster.weave import Cloth, Contribution, pack_strip, part_for, run_tiles
+from tasks.strips import has_parked, name, park_key, strip_key, take_parked, take_strip
 from tasks.units import replacing_shards
 from tasks.workspace import CUBE, PREDICT, PROBABILITY
 
@@ -90,7 +91,7 @@ def run_block(orders: Orders, work: Work) -> Did:
     if orders.ledger.read(name(block), mark):
         return Did()
     parked = park_key(block, tools.prints, work.tiles)
-    is_parked = bool(work.tiles) and _has_parked(orders, work, parked)
+    is_parked = bool(work.tiles) and has_parked(orders.store, orders.tiling, block, parked)
     wanted = _still_lacking(orders, tools.prints, work) if is_parked else work.tiles
     cloth = Cloth.begin(orders.tiling, block, classes=orders.classes)
     count, lost = 0, list[tuple[str, str]]()
@@ -148,35 +149,12 @@ def finish_block(orders: Orders, work: Work) -> Did:
     block, mark = work.block, tools.prints.block(work.block)
     if orders.ledger.read(name(block), mark):
         return Did()
-    cloth = _parked(orders, work, park_key(block, tools.prints, work.tiles))
+    cloth = take_parked(orders.store, orders.tiling, block, park_key(block, tools.prints, work.tiles))
     if cloth is None:
         cloth = Cloth.begin(orders.tiling, block, classes=orders.classes)
     if not _finish(orders, tools, cloth, mark):
         raise GeoloomError(f"Block {name(block)} lacks a tile's contribution; run predict again.")
     return Did(finished=True)
-
-
-def _parked(orders: Orders, work: Work, key: str) -> Cloth | None:
-    """What a block has parked; None where there is nothing, or what there was is damaged and has been removed."""
-    packed = orders.store.read(key)
-    if packed is None:
-        return None
-    try:
-        return Cloth.unpack(orders.tiling, work.block, packed)
-    except ValueError:
-        orders.store.delete([key])
-        return None
-
-
-def _has_parked(orders: Orders, work: Work, key: str) -> bool:
-    """Whether a block has parked a sum that can be gone on with; one that lacks a tile that failed is made again."""
-    if not orders.store.exists(key):
-        return False
-    cloth = _parked(orders, work, key)
-    if cloth is not None and cloth.lost:
-        orders.store.delete([key])
-        return False
-    return cloth is not None
 
 
 def _hand_out(
@@ -197,7 +175,7 @@ def _finish(orders: Orders, tools: Tools, cloth: Cloth, mark: str) -> bool:
     around, _, valid = tools.cube.read_proved(window, bands=())
     valid = valid[within(window, around)]
     for tile in cloth.lacks(valid):
-        found = _take(orders.store, block, tile, tools.prints)
+        found = take_strip(orders.store, block, tile, tools.prints)
         if found is None:
             return False
         cloth.put(tile, found[0])
@@ -217,35 +195,6 @@ def _finish(orders: Orders, tools: Tools, cloth: Cloth, mark: str) -> bool:
     if not orders.keep_strips:
         orders.store.delete_all(f"strips/{name(block)}")
     return True
-
-
-def _take(store: Store, block: Block, tile: Tile, prints: Fingerprints) -> tuple[NDArray[np.uint8] | None] | None:
-    """A strip; None where there is none; a tuple of None where the tile failed."""
-    key = strip_key(block, tile, prints)
-    packed = store.read(key)
-    if packed is None:
-        return (None,) if store.exists(strip_key(block, tile, prints, lost=True)) else None
-    try:
-        return (unpack_strip(packed),)
-    except ValueError as error:
-        store.delete([key])
-        raise GeoloomError(f"{store.url}/{key} was damaged and is removed; run the same command again.") from error
-
-
-def name(block: Block) -> str:
-    """A block's name in the ledger and among the strips."""
-    return f"{block[0]}_{block[1]}"
-
-
-def strip_key(block: Block, tile: Tile, prints: Fingerprints, *, lost: bool = False) -> str:
-    """Where a tile's contribution to another block lies."""
-    return f"strips/{name(block)}/{tile[0]}_{tile[1]}.{prints.tile(tile)}{'.lost' if lost else ''}"
-
-
-def park_key(block: Block, prints: Fingerprints, tiles: Mapping[Tile, object]) -> str:
-    """Where a block parks the sum of the tiles that it ran itself."""
-    own = fingerprint({"tiles": [prints.tile(tile) for tile in sorted(tiles)]})
-    return f"strips/{name(block)}/own.{own}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
         sample_tiles(cube, bands=bands, tile=tile, batch=asked.batch),
         device=asked.device,
         precision=asked.precision,
-        tiles_ahead=ahead // workers,
+        tiles_ahead=ahead if asked.precision == "float32" else ahead // workers,
     )
     activation, seconds = choice.memory, choice.seconds
     seams = card.disagreement if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp) else None

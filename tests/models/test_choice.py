@@ -38,11 +38,20 @@ def by_runtime(choice):
     return {trial.runtime: trial for trial in choice.trials}
 
 
-def test_float32_is_the_reference_and_tries_nothing_else(unet):
+def test_float32_takes_the_first_that_agrees_whatever_the_clock_says(unet, monkeypatch):
+    monkeypatch.setattr(choices, "NOISE", 0.999)  # nothing is so much faster
+    choice = choose_runtime(*unet, precision="float32", tiles_ahead=10**9)
+    assert choice.runtime == Runtime("fused", transposed=True)
+    assert [trial.runtime for trial in choice.trials] == [REFERENCE, choice.runtime]
+    assert choice.trials[1].agreement == 1
+    assert choice.seconds > 0
+
+
+def test_float32_falls_back_on_what_can_be_built(unet, monkeypatch):
+    monkeypatch.setattr("models.runtime._fused", lambda *_: 1 / 0)
     choice = choose_runtime(*unet, precision="float32", tiles_ahead=10**9)
     assert choice.runtime == REFERENCE
-    assert [trial.runtime for trial in choice.trials] == [REFERENCE]
-    assert choice.seconds > 0
+    assert all("cannot be run fused here" in trial.refused for trial in choice.trials[1:])
 
 
 def test_auto_takes_the_fastest_of_those_that_agree_and_keeps_what_it_saw(unet):

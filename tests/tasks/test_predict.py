@@ -217,7 +217,7 @@ def killed(engine, workspace, model, units):
     return Ledger(open_store(workspace), "predict").done()
 
 
-@pytest.mark.parametrize("units", [2, 6, 12, 16])
+@pytest.mark.parametrize("units", [2, 6, 11])
 def test_a_killed_prediction_is_gone_on_with(ingested, engine, golden, tiny_model, tmp_path, monkeypatch, units):
     done = killed(engine, ingested, tiny_model, units)
     assert len(done) < 9
