@@ -32,7 +32,6 @@ ORDER = (
     "fixed_cost",
     "orchestration",
     "scheduler",
-    "chaos",
     "gpu",
 )
 """The order of sections; names that are not here follow."""

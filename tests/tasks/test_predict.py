@@ -234,7 +234,7 @@ def test_a_killed_prediction_is_gone_on_with(ingested, engine, golden, tiny_mode
     assert not open_store(ingested).keys("strips")
 
 
-@pytest.mark.parametrize("how", ["truncated", "flipped", "emptied"])
+@pytest.mark.parametrize("how", ["flipped", "emptied"])
 @pytest.mark.parametrize("which", ["own", "strip"])
 def test_a_damaged_strip_costs_its_tiles_and_no_more(ingested, engine, golden, tiny_model, how, which):
     """What a block has parked, and what it has handed over; nothing of it may pass for a tile that failed."""
@@ -244,7 +244,7 @@ def test_a_damaged_strip_costs_its_tiles_and_no_more(ingested, engine, golden, t
     for path in found:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 16
-        path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[how])
+        path.write_bytes(content if how == "flipped" else b"")
     for _ in range(len(found) + 1):  # each rerun may meet the next one
         try:
             done = engine.predict(ingested, tiny_model)
