@@ -152,7 +152,10 @@ def number(value: float) -> str:
 def commit() -> str:
     """The commit that is measured, with a + where files differ from it."""
     said = []
-    for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+    for words in (
+        ["rev-parse", "--short", "HEAD"],
+        ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"],
+    ):
         done = subprocess.run(["git", *words], cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
         said.append(done.stdout.strip())
     return f"{said[0] or 'no commit'}{'+' if said[1] else ''}"

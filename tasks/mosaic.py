@@ -21,14 +21,13 @@ from infra.progress import Progress, Task, counting
 from infra.stopping import check
 from infra.store import Store, require_room
 from tasks.params import MosaicParams
-from tasks.prediction_estimate import room_for_products
 from tasks.raster.blend import NODATA, TOP, predicted_class
 from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, to_json, windows
-from tasks.raster.probability import open_probability, state_of
+from tasks.raster.probability import open_probability, room_for_products, state_of
 from tasks.raster.shards import read_shards
 from tasks.raster.zarrays import open_group
 from tasks.units import to_do

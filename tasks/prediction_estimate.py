@@ -8,15 +8,8 @@ from infra.cluster import Cluster
 from infra.errors import UnusableInput
 from infra.store import Store
 from tasks.prediction_plan import Plan
+from tasks.raster.probability import COMPRESSED, room_for_products
 from tasks.raster.tiling import Tiling
-
-COMPRESSED = 0.5
-"""Share of its size that a stored prediction takes at worst: measured 0.1 to 0.4 on real networks."""
-
-
-def room_for_products(pixels: int, planes: int) -> int:
-    """Bytes that GeoTIFFs of so many planes take while they are written: the old one, the parts, and the new one."""
-    return round(3 * COMPRESSED * pixels * planes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,11 +112,13 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
         keep_freed_memory()
     tile = asked.tile or card.tile
     ahead = _tiles(cube, card, tile, asked)
+    longest = max(cube.grid.shape)
+    seen = min(tile, -(-longest // card.stride) * card.stride)  # a tile larger than the scene shrinks to it
     held = resident_memory()
     choice = choose_runtime(
         network,
         card,
-        sample_tiles(cube, bands=bands, tile=tile, batch=asked.batch),
+        sample_tiles(cube, bands=bands, tile=seen, batch=asked.batch),
         device=asked.device,
         precision=asked.precision,
         tiles_ahead=ahead if asked.precision == "float32" else ahead // workers,
