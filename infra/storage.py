@@ -7,16 +7,14 @@ Whatever goes wrong on the way, a full disk included, becomes one `UnwritableOut
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 from infra.errors import GeoloomError, UnwritableOutput
 
@@ -132,33 +130,9 @@ def make_folder(path: Path) -> None:
         probe.unlink(missing_ok=True)  # another thread's may be the same
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write one JSON document in one piece, keys as given, floats exactly."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def free_bytes(path: Path) -> int:
     """Bytes free on the disk that holds a path, or will."""
     return shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
-
-
-def require_free(path: Path, need: int) -> None:
-    """Refuse before work starts where the disk cannot hold what will be written.
-
-    Args:
-        path: where it will be written.
-        need: bytes.
-
-    Raises:
-        UnwritableOutput: less than that is free.
-    """
-    free = free_bytes(path)
-    if free < need:
-        raise UnwritableOutput(
-            f"{path} needs about {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; "
-            "make room or choose another folder."
-        )
 
 
 def sync(entry: Path) -> None:

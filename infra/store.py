@@ -6,10 +6,11 @@ file or an object, never a folder; a prefix is everything below a name. Every wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from infra.bucket import Bucket
@@ -103,6 +104,11 @@ def open_store(url: str | Path) -> Store:
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return Folder(Path(unquote(parts.path)))
     raise UnusableInput(f"{url} is not a place for a workspace; give a folder or s3://BUCKET/PREFIX.")
+
+
+def write_json(store: Store, key: str, document: Mapping[str, Any]) -> None:
+    """Write one JSON document in one piece, keys as given, floats exactly."""
+    store.write(key, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def require_room(store: Store, need: int) -> None:

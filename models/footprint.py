@@ -6,8 +6,7 @@ Counted, not read off the process: one that has run before keeps what it freed, 
 from __future__ import annotations
 
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 @dataclass(slots=True)
@@ -38,38 +36,39 @@ def watching(device: torch.device) -> Iterator[Footprint]:
         torch.cuda.synchronize(device)
         found.peak = torch.cuda.max_memory_allocated(device) - held
         return
-    with _Counter() as counter:
+    with _Meter() as meter:
         yield found
-    found.peak = counter.peak
+    found.peak = meter.most
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors that live."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
+        self.most = 0
         self._now = 0
-        self._views: Counter[int] = Counter()
-        """Address of a storage to the tensors that look at it."""
+        self._seen: dict[int, int] = {}
+        """Living tensors that share a storage, by the storage."""
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._add(tensor)
-        return made
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(part, Tensor):
+                storage = part.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()  # noqa: SLF001
+                if key not in self._seen:
+                    self._seen[key] = 0
+                    self._now += size
+                    self.most = max(self.most, self._now)
+                self._seen[key] += 1
+                weakref.finalize(part, self._gone, key, size)
+        return result
 
-    def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        address, size = storage.data_ptr(), storage.nbytes()
-        if not self._views[address]:
-            self._now += size
-            self.peak = max(self.peak, self._now)
-        self._views[address] += 1
-        weakref.finalize(tensor, self._drop, address, size)
-
-    def _drop(self, address: int, size: int) -> None:
-        self._views[address] -= 1
-        if not self._views[address]:
+    def _gone(self, key: int, size: int) -> None:
+        self._seen[key] -= 1
+        if not self._seen[key]:
+            del self._seen[key]
             self._now -= size

@@ -8,7 +8,6 @@ forms. A recording holds for one shape, and for networks whose flow does not dep
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,22 +51,6 @@ def record(network: nn.Module, shape: Sequence[int]) -> tuple[fx.Graph, dict[str
     state = dict(network.named_parameters()) | dict(network.named_buffers())
     kept = {node.target: state[recorder.origin[node.target]] for node in recorder.graph.find_nodes(op="get_attr")}
     return recorder.graph, kept
-
-
-def activation_bytes(network: nn.Module, shape: Sequence[int]) -> int:
-    """The most that tensors of one forward pass take at a time: the image's, not the weights'.
-
-    It is eager's; a fused network takes no more.
-
-    Args:
-        network: on the CPU, in evaluation mode.
-        shape: (n, band, y, x).
-    """
-    ghost, _ = _ghost(network)
-    meter = _Meter()
-    with torch.no_grad(), meter:
-        ghost(torch.empty(*shape, device="meta").contiguous(memory_format=torch.channels_last))
-    return meter.most
 
 
 def _ghost(network: nn.Module) -> tuple[nn.Module, dict[int, str]]:
@@ -144,39 +127,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _remember(self, tensor: Tensor, node: fx.Node) -> None:
         self._nodes[id(tensor)] = node
         self._alive.append(tensor)
-
-
-class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that live."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.most = 0
-        self._now = 0
-        self._seen: dict[int, int] = {}
-        """Living tensors that share a storage, by the storage."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for part in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(part, Tensor):
-                storage = part.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()  # noqa: SLF001
-                if key not in self._seen:
-                    self._seen[key] = 0
-                    self._now += size
-                    self.most = max(self.most, self._now)
-                self._seen[key] += 1
-                weakref.finalize(part, self._gone, key, size)
-        return result
-
-    def _gone(self, key: int, size: int) -> None:
-        self._seen[key] -= 1
-        if not self._seen[key]:
-            del self._seen[key]
-            self._now -= size
 
 
 def _item(values: Sequence[Tensor], position: int) -> Tensor:

@@ -51,10 +51,9 @@ def choose_seams(predictor: Predictor, cubes: Sequence[Cube], *, tile: int) -> S
         cubes: the scenes to measure on; those it was trained on will do, for it is tiles against one pass.
         tile: pixels a side, the least that may be chosen.
     """
-    places = [(cube, middle(cube, SIDE)) for cube in cubes]
-    seen = min(side.stop - side.start for _, window in places for side in window)
     bands = tuple(range(len(predictor.card.bands)))
-    once = [_one_pass(predictor, cube, window, bands=bands) for cube, window in places]
+    samples = [_take(predictor, cube, middle(cube, SIDE), bands=bands) for cube in cubes]
+    seen = min(side for sample in samples for side in sample.valid.shape)
     tried: list[Seams] = []
     for overlap in OVERLAPS:
         for side in (tile, 2 * tile):
@@ -62,11 +61,8 @@ def choose_seams(predictor: Predictor, cubes: Sequence[Cube], *, tile: int) -> S
             ramp = 2 * margin
             if side - 2 * margin - ramp < predictor.card.stride or (side > tile and 3 * side > 2 * seen):
                 continue  # such a tile would keep nothing, or too few of them meet to tell
-            differ, count = 0.0, 0
-            for (cube, window), want in zip(places, once, strict=True):
-                found = _compare(predictor, cube, window, want, bands=bands, tile=side, margin=margin, ramp=ramp)
-                differ, count = differ + found[0], count + found[1]
-            tried.append(Seams(side, margin, ramp, differ / max(count, 1)))
+            found = _share(predictor, samples, tile=side, margin=margin, ramp=ramp)
+            tried.append(Seams(side, margin, ramp, found))
             if tried[-1].disagreement <= CHOSEN:
                 return tried[-1]
     assert tried
@@ -87,9 +83,7 @@ def measure(
         margin: pixels thrown away at each inner side.
         ramp: pixels faded there.
     """
-    want = _one_pass(predictor, cube, window, bands=bands)
-    differ, count = _compare(predictor, cube, window, want, bands=bands, tile=tile, margin=margin, ramp=ramp)
-    return differ / max(count, 1)
+    return _share(predictor, [_take(predictor, cube, window, bands=bands)], tile=tile, margin=margin, ramp=ramp)
 
 
 def middle(cube: Cube, side: int) -> Window:
@@ -104,55 +98,54 @@ def _middle(cells: NDArray[np.int_], side: int, length: int) -> slice:
     return slice(start, min(start + side, length))
 
 
-def _one_pass(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Classes (y, x) of all the window's pixels in one pass."""
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A window in memory, with what one pass makes of it."""
+
+    cube: Cube
+    """Of the window alone, with the network's bands in its order."""
+    valid: NDArray[np.bool_]
+    """(y, x)."""
+    classes: NDArray[np.uint8]
+    """(y, x), of all pixels in one pass."""
+
+
+def _take(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...]) -> _Sample:
     image, valid = cube.read(window, bands=bands)
     pad = [(0, -n % predictor.card.stride) for n in valid.shape]
     once = predictor(np.pad(image, [(0, 0), *pad])[None], np.pad(valid, pad)[None])[0]
-    return predicted_class(once[:, : valid.shape[0], : valid.shape[1]])
+    classes = predicted_class(once[:, : valid.shape[0], : valid.shape[1]])
 
-
-def _compare(
-    predictor: Predictor,
-    cube: Cube,
-    window: Window,
-    want: NDArray[np.uint8],
-    *,
-    bands: tuple[int, ...],
-    tile: int,
-    margin: int,
-    ramp: int,
-) -> tuple[float, int]:
-    """How many valid pixels would have another class in tiles, and how many valid pixels there are.
-
-    What differs does so where tiles meet. A small window has fewer such edges than as many pixels of a large scene:
-    what was counted is multiplied accordingly.
-    """
-    image, valid = cube.read(window, bands=bands)
-    grid = crop(cube.grid, window)
-    tiling = cut_scene(
-        (valid.shape[0], valid.shape[1]),
-        tile=tile,
-        margin=margin,
-        ramp=ramp,
-        stride=predictor.card.stride,
-        shard=SHARD,
-    )
+    grid, place = crop(cube.grid, window), MemoryStore()
     names = tuple(cube.bands[b] for b in bands)
-    place = MemoryStore()
     cubes.create_cube(place, grid, bands=names, dtype=str(cube.dtype), scenes=[])
     cubes.write_block(place, whole(grid), image=image, valid=valid)
     statistics = tuple(cube.statistics[b] for b in bands)
     cubes.finish_cube(place, statistics=statistics, blocks=[(whole(grid), cubes.count_cells(image, valid))])
-    got = weave_whole(
-        cubes.open_cube(place),
-        tiling,
-        bands=tuple(range(len(bands))),
-        classes=len(predictor.card.classes),
-        batch=1,
-        forward=predictor,
-    )
-    differ = int(np.count_nonzero((predicted_class(got) != want)[valid]))
-    edges = [(len(axis.starts) - 1, axis.length / (tile - 2 * margin - ramp)) for axis in (tiling.rows, tiling.cols)]
-    here, elsewhere = (sum(part) for part in zip(*edges, strict=True))
-    return differ * elsewhere / max(here, 1), int(np.count_nonzero(valid))
+    return _Sample(cubes.open_cube(place), valid, classes)
+
+
+def _share(predictor: Predictor, samples: Sequence[_Sample], *, tile: int, margin: int, ramp: int) -> float:
+    """The share of the samples' valid pixels that would have another class in tiles.
+
+    What differs does so where tiles meet. A small window has fewer such edges than as many pixels of a large scene:
+    what was counted is multiplied accordingly.
+    """
+    differ, count = 0.0, 0
+    for sample in samples:
+        shape = (sample.valid.shape[0], sample.valid.shape[1])
+        tiling = cut_scene(shape, tile=tile, margin=margin, ramp=ramp, stride=predictor.card.stride, shard=SHARD)
+        got = weave_whole(
+            sample.cube,
+            tiling,
+            bands=tuple(range(len(sample.cube.bands))),
+            classes=len(predictor.card.classes),
+            batch=1,
+            forward=predictor,
+        )
+        apart = int(np.count_nonzero((predicted_class(got) != sample.classes)[sample.valid]))
+        axes, step = (tiling.rows, tiling.cols), tile - 2 * margin - ramp
+        here, elsewhere = sum(len(a.starts) - 1 for a in axes), sum(a.length / step for a in axes)
+        differ += apart * elsewhere / max(here, 1)
+        count += int(np.count_nonzero(sample.valid))
+    return differ / max(count, 1)

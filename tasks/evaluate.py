@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
-from infra.store import Store
+from infra.store import Store, write_json
 from models.metrics import Confusion, Scores
 from tasks.params import EvaluateParams
 from tasks.raster import grid as grids
@@ -101,7 +100,7 @@ def _evaluate(
         **scores.to_json(),
         "confusion": confusion.matrix.tolist(),
     }
-    workspace.store.write(report, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_json(workspace.store, report, document)
     return Evaluated(f"{workspace.store.url}/{report}", scores, classes.names, leaks)
 
 

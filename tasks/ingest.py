@@ -33,7 +33,7 @@ from tasks.raster.fingerprint import fingerprint
 from tasks.raster.scene import describe_scene
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
-from tasks.units import read_entries, replacing_shards, to_do, writing_to
+from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
 from tasks.workspace import CUBE, DOCUMENT, INGEST, Source, new_workspace
 
 
@@ -76,7 +76,7 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         with writing_to(store):
             cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=list(params.scenes))
 
-    windows = {unit_of(window): window for window in grids.windows((rows, columns), cubes.BLOCK)}
+    windows = {unit_of(window, cubes.BLOCK): window for window in grids.windows((rows, columns), cubes.BLOCK)}
     files = [_signature(path) for path in params.scenes]
     scene = fingerprint({"union": _describe(union), "files": files})
     marks = {unit: fingerprint({"scene": scene, "unit": unit}) for unit in windows}
@@ -116,11 +116,6 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         progress.note("The scenes hold no data at all; every product will be nodata.")
     share = valid / (rows * columns)
     return Ingested(store.url, rows, columns, union.names, share, len(windows), len(pending))
-
-
-def unit_of(window: grids.Window) -> str:
-    """The name of the block that begins where a window does."""
-    return f"{window[0].start // cubes.BLOCK}_{window[1].start // cubes.BLOCK}"
 
 
 @dataclass(frozen=True, slots=True)

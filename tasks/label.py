@@ -13,7 +13,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store
-from tasks.labelers import Labeler, TruthLabeler
+from tasks.labelers import HALO, Labeler, TruthLabeler
 from tasks.params import LabelParams
 from tasks.raster import grid as grids
 from tasks.raster.classes import IGNORE
@@ -23,11 +23,9 @@ from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import SHARD, are_labels, block_names, create_labels, set_cube, write_labels
 from tasks.raster.truth import file_fingerprint, open_truth
 from tasks.raster.vectors import read_shapes
-from tasks.units import read_entries, replacing_shards, to_do, writing_to
+from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
 from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
-HALO = 64
-"""Pixels around a window that a labeler may look at."""
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which each method starts from."""
 
@@ -67,8 +65,7 @@ def label(params: LabelParams, store: Store, *, grip: Grip, device: str, progres
     recipe = {"params": params.model_dump(mode="json"), "about": about, "device": device}
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
     blocks = {
-        f"{window[0].start // SHARD}_{window[1].start // SHARD}": window
-        for window in grids.windows((cube.grid.shape[0], cube.grid.shape[1]), SHARD)
+        unit_of(window, SHARD): window for window in grids.windows((cube.grid.shape[0], cube.grid.shape[1]), SHARD)
     }
     marks = {unit: _mark(recipe | {"unit": unit}, params, cube, block) for unit, block in blocks.items()}
     # A file that cannot be used must cost no labels: it is opened before anything is removed.

@@ -11,7 +11,8 @@ import numpy as np
 
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
-from infra.storage import replacing, require_free
+from infra.storage import replacing
+from infra.store import open_store, require_room
 from tasks.params import WorldParams
 from tasks.raster.geotiff import Layout, class_layout, copy_to_cog, tiled_geotiff
 from tasks.raster.grid import windows
@@ -50,7 +51,7 @@ def make_world(params: WorldParams, out: Path, *, progress: Progress) -> MadeWor
         raise UnusableInput(f"The scene was to be written to {out}; name a file that ends in .tif.")
     world = World(params.size, params.seed, params.resolution)
     truth, vectors = (out.with_name(f"{out.stem}_truth{suffix}") for suffix in (".tif", ".gpkg"))
-    require_free(out, 2 * params.size**2)
+    require_room(open_store(out), 2 * params.size**2)
     layouts = (
         Layout(world.grid, ("red", "green", "blue", "alpha"), None, "AVERAGE", tags=TAGS),
         class_layout(world.grid, CLASSES, tags=TAGS),

@@ -30,7 +30,7 @@ from tasks.raster.grid import Window, to_json, windows
 from tasks.raster.probability import open_probability, room_for_products, state_of
 from tasks.raster.shards import read_shards
 from tasks.raster.zarrays import open_group
-from tasks.units import to_do
+from tasks.units import to_do, unit_of
 from tasks.workspace import MOSAIC, PREDICT, PROBABILITY, Workspace, open_workspace
 
 
@@ -148,7 +148,7 @@ def _proved(
     """
     for window in windows((array.shape[1], array.shape[2]), side):
         check()
-        unit = f"{window[0].start // side}_{window[1].start // side}"
+        unit = unit_of(window, side)
         try:
             planes = read_shards(array, window)
         except (ValueError, RuntimeError, OSError):

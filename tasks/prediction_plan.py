@@ -14,7 +14,7 @@ from typing import Any
 from infra.cluster import Cluster, Job
 from infra.errors import UnusableInput
 from infra.progress import Progress
-from infra.store import Store
+from infra.store import Store, write_json
 from models.card import ModelCard
 from models.machine import machine_kind
 from models.runtime import Runtime
@@ -154,7 +154,7 @@ def make_plan(
     _judge(plan, strict=params.strict, progress=progress)
     if not params.plan:
         document = {"request": request, "plan": plan.to_json(), "trials": found[0].trials}
-        store.write(KEY, json.dumps(document, indent=2).encode())
+        write_json(store, KEY, document)
     return plan
 
 

@@ -22,7 +22,7 @@ from models.sam import load_sam
 from models.sam_automatic import Regions, automatic_masks
 from models.sam_prompts import WINDOW, LinePiece, embedding_of, open_window, segment_boxes, segment_lines
 from tasks.fetch_model import fetch_model
-from tasks.labelers import Labelled
+from tasks.labelers import HALO, Labelled
 from tasks.params import LabelParams
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
@@ -33,7 +33,6 @@ from tasks.raster.picture import rgb_bands, to_rgb
 from tasks.raster.truth import Truth
 from tasks.raster.vectors import Shapes
 
-HALO = 64
 CORE = WINDOW - 2 * HALO
 PIECE, SPACING = 200.0, 40.0
 """Pixels: length of the pieces of a line, and between the points on them."""

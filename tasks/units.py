@@ -9,6 +9,12 @@ from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.store import Store
+from tasks.raster.grid import Window
+
+
+def unit_of(window: Window, side: int) -> str:
+    """The name of the block of so many pixels a side that begins where a window does."""
+    return f"{window[0].start // side}_{window[1].start // side}"
 
 
 def to_do(ledger: Ledger, wanted: Mapping[str, str], *, places: Sequence[str]) -> list[str]:

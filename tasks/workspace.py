@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
 from infra.ledger import Ledger
-from infra.store import Store
+from infra.store import Store, write_json
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, ClassMap, MapClass
 from tasks.raster.cube import BLOCK, Cube, DamagedCube, open_cube
@@ -67,7 +67,7 @@ class Workspace:
                 {"path": s.path, "fingerprint": s.fingerprint, "attribution": s.attribution} for s in self.sources
             ],
         }
-        self.store.write(DOCUMENT, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        write_json(self.store, DOCUMENT, document)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import holding
 import numpy as np
 import psutil
 import pytest
@@ -187,18 +188,8 @@ def test_tiles_that_fail_are_named_and_are_holes_in_the_map(geoloom, tmp_path):
 @pytest.fixture
 def held(ws):
     """The workspace, at which another process is at work; and that process."""
-    code = (
-        "import sys; from infra.lease import hold; from infra.store import open_store\n"
-        f"with hold(open_store({str(ws)!r}), command='predict'):\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "held\n"
+    with holding.held(ws) as process:
         yield ws, process
-        process.stdin.close()
-        assert process.wait(20) == 0
 
 
 LOADED = """

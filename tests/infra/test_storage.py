@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from infra.errors import GeoloomError, UnusableInput, UnwritableOutput
-from infra.storage import explaining, make_folder, remove_leftover, replacing, require_free, write_json
+from infra.storage import explaining, make_folder, remove_leftover, replacing
+from infra.store import open_store, require_room, write_json
 
 
 def names(folder):
@@ -41,7 +42,7 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
+    write_json(open_store(tmp_path), "a.json", {"a": 1})
     before = path.read_bytes()
     with pytest.raises(RuntimeError, match="half way"), replacing(path) as temporary:
         half_a_file(temporary)
@@ -121,12 +122,12 @@ def test_the_bytes_are_flushed_before_they_get_their_name(tmp_path, monkeypatch)
 
 def test_json_keeps_floats_and_letters_exactly(tmp_path):
     document = {"b": 0.1 + 0.2, "a": "مدينة", "list": [1e-300, None, True]}
-    write_json(tmp_path / "a.json", document)
+    write_json(open_store(tmp_path), "a.json", document)
     assert json.loads((tmp_path / "a.json").read_text()) == document
     assert "مدينة" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("make", [make_folder, lambda path: write_json(path / "a.json", {})])
+@pytest.mark.parametrize("make", [make_folder, lambda path: write_json(open_store(path), "a.json", {})])
 def test_a_file_where_a_folder_should_be_is_told(tmp_path, make):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UnwritableOutput, match=r"taken/out cannot be written \(.*\); choose a folder") as caught:
@@ -173,9 +174,9 @@ def test_our_own_errors_and_faults_pass_as_they_are(tmp_path):
 
 
 def test_too_little_room_is_refused_before_work_starts(tmp_path):
-    require_free(tmp_path / "not" / "yet" / "there", 1)
+    require_room(open_store(tmp_path / "not" / "yet" / "there"), 1)
     with pytest.raises(UnwritableOutput, match=r"needs about 1000000000000 MB and \d+ MB are free"):
-        require_free(tmp_path / "not" / "yet", 10**18)
+        require_room(open_store(tmp_path / "not" / "yet"), 10**18)
 
 
 def write_bytes(path):

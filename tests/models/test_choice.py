@@ -12,6 +12,8 @@ from models.choice import choose_runtime, time_tiles
 from models.registry import build
 from models.runtime import REFERENCE, Runtime
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def unet():
@@ -24,14 +26,6 @@ def unet():
     rng = np.random.default_rng(0)
     batches = [(rng.integers(0, 255, (1, 3, 64, 64), np.uint8), rng.random((1, 64, 64)) > 0.1) for _ in range(3)]
     return network, card, batches
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_runtime(choice):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models.footprint import watching
+from models.registry import build
 
 CPU = torch.device("cpu")
 PLANE = 64 * 64 * 4
@@ -25,6 +26,14 @@ def test_it_is_the_most_that_is_there_at_once():
     # The first result is gone when the third is made.
     assert passed(nn.Sequential(convolve, nn.ReLU(), nn.Conv2d(8, 4, 1))) == 16 * PLANE
     assert passed(nn.Sequential(convolve, nn.ReLU(inplace=True))) == 8 * PLANE
+
+
+def test_of_a_network_it_is_that_of_the_largest_moment():
+    network = build("tiny", {"width": 8}, bands=3, classes=2).eval()
+    with torch.inference_mode(), watching(CPU) as footprint:
+        network(torch.zeros(1, 3, 64, 64))
+    # Image, the convolution's result, and the ReLU's beside it.
+    assert footprint.peak == (3 + 8 + 8) * PLANE
 
 
 def test_a_second_pass_needs_as_much_as_the_first():

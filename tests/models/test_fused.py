@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.fused import fuse
-from models.recorded import Unrecordable, activation_bytes, record
+from models.recorded import Unrecordable, record
 from models.registry import build
 from models.rewrite import rewrite
 from models.rounding import round_weights
@@ -230,10 +230,3 @@ def test_a_recording_leaves_the_network_alone_and_names_its_own_weights():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert {value.data_ptr() for value in constants.values()} == {p.data_ptr() for p in network.parameters()}
     assert len(list(graph.find_nodes(op="call_function", target=torch.ops.aten.convolution.default))) == 3
-
-
-def test_activation_memory_is_that_of_the_largest_moment():
-    network = build("tiny", {"width": 8}, bands=3, classes=2).eval()
-    plane = 64 * 64 * 4
-    # Image, the convolution's result, and the ReLU's beside it.
-    assert activation_bytes(network, (1, 3, 64, 64)) == (3 + 8 + 8) * plane

@@ -16,18 +16,11 @@ from models.quantise import quantise_probability
 from models.registry import build
 from models.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 GREY = {"colours": ((0, 0, 0), (9, 9, 9)), "mean": (90, 100, 110), "std": (40, 50, 60)}
 RESNET = {"encoder": "resnet18", "decoder_channels": [16, 8, 8, 8, 8]}
 FUSED = Runtime("fused", transposed=True)
 RUNTIMES = [Runtime(), Runtime(arithmetic="bfloat16"), FUSED, Runtime("fused", "bfloat16", transposed=True, tail=2)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def predictor_of(architecture="smp-unet", arguments=None, **options):

@@ -1,10 +1,9 @@
 """What a workspace says of itself, at every stage, without being touched."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from holding import held
 
 from flows import steps
 from infra.errors import UnusableInput
@@ -75,20 +74,10 @@ def test_units_with_holes_are_told_apart(predicted):
 
 
 def test_who_is_at_work_is_named_and_not_disturbed(ingested):
-    code = (
-        "import sys; from infra.lease import hold; from infra.store import open_store\n"
-        f"with hold(open_store({ingested!r}), command='predict'):\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "held\n"
+    with held(ingested) as process:
         before = {str(p): p.stat().st_mtime_ns for p in Path(ingested).rglob("*") if p.suffix != ".beat"}
         said = steps.status(ingested).lines()[-1]
         after = {str(p): p.stat().st_mtime_ns for p in Path(ingested).rglob("*") if p.suffix != ".beat"}
-        process.stdin.close()
-        assert process.wait(20) == 0
     assert said.startswith(f"at work  'geoloom predict' (process {process.pid} on ")
     assert {k: v for k, v in before.items() if "lease" not in k} == {k: v for k, v in after.items() if "lease" not in k}
     assert steps.status(ingested).lines()[-1] == "at work  nobody"
