@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from infra.errors import GeoloomError, UnusableInput, UnwritableOutput
 from infra.storage import explaining
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     import zarr.abc.store
     from obstore.store import S3Store
 
+Answer = TypeVar("Answer")
+
 OUTAGE_S = 30.0
 """How long an endpoint may be out of reach. obstore's own ten retries were measured to be over after 2 to 3 s."""
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 3.0
 
 READERS = 16
 CREATES = 20
@@ -50,8 +56,7 @@ class Bucket:
     def read(self, key: str) -> bytes | None:
         """The bytes of an object; None where there is none."""
         try:
-            with _explaining(self.url, reading=True):
-                return bytes(_client(self.url).get(key).bytes())
+            return self._ask(lambda client: bytes(client.get(key).bytes()), reading=True)
         except FileNotFoundError:
             return None
 
@@ -62,44 +67,45 @@ class Bucket:
 
     def write(self, key: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 - a put always is
         """Put an object."""
-        with _explaining(self.url):
-            _client(self.url).put(key, data)
+        self._ask(lambda client: client.put(key, data))
 
     def create(self, key: str, data: bytes) -> bool:
         """Put an object that is not there yet."""
         from obstore.exceptions import AlreadyExistsError
 
         for _ in range(CREATES):
-            with _explaining(self.url):
-                try:
-                    _client(self.url).put(key, data, mode="create")
-                except AlreadyExistsError:
-                    # S3 also says so (409) where several tried at once and none landed.
-                    if self.exists(key):
-                        return False
-                else:
-                    return True
+            try:
+                self._ask(lambda client: client.put(key, data, mode="create"))
+            except AlreadyExistsError:
+                # S3 also says so (409) where several tried at once and none landed.
+                if self.exists(key):
+                    return False
+            else:
+                return True
         return False
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
         try:
-            with _explaining(self.url, reading=True):
-                _client(self.url).head(key)
+            self._ask(lambda client: client.head(key), reading=True)
         except FileNotFoundError:
             return False
         return True
 
     def keys(self, prefix: str = "") -> list[str]:
         """Every object below a prefix."""
-        with _explaining(self.url, reading=True):
-            found = _client(self.url).list(prefix.strip("/") or None, chunk_size=1000)
-            return sorted(entry["path"] for chunk in found for entry in chunk if entry["path"] != prefix.strip("/"))
+        folder = prefix.strip("/")
+
+        def listed(client: S3Store) -> list[str]:
+            found = client.list(folder or None, chunk_size=1000)
+            return sorted(entry["path"] for chunk in found for entry in chunk if entry["path"] != folder)
+
+        return self._ask(listed, reading=True)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects."""
-        with _explaining(self.url):
-            _client(self.url).delete(list(keys))
+        unwanted = list(keys)
+        self._ask(lambda client: client.delete(unwanted))
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object below a prefix."""
@@ -110,9 +116,9 @@ class Bucket:
 
     def zarr(self, key: str) -> zarr.abc.store.Store:
         """The Zarr store below a prefix."""
-        from zarr.storage import ObjectStore
+        from infra.bucket_zarr import PatientStore
 
-        return ObjectStore(_client(f"{self.url}/{key}" if key else self.url))
+        return PatientStore(_client(f"{self.url}/{key}" if key else self.url))
 
     @contextmanager
     def publishing(self, key: str) -> Iterator[Path]:
@@ -130,9 +136,8 @@ class Bucket:
                 made = {key: path}
             else:
                 made = {f"{key}/{p.relative_to(path).as_posix()}": p for p in sorted(path.rglob("*")) if p.is_file()}
-            with _explaining(self.url):
-                for name, file in made.items():
-                    _client(self.url).put(name, file)
+            for name, file in made.items():
+                self._ask(partial(_upload, name, file))
             if path.is_dir():
                 self.delete(k for k in self.keys(key) if k not in made)
 
@@ -146,11 +151,9 @@ class Bucket:
             path = Path(folder) / key.rpartition("/")[2]
             for name in wanted:
                 file = path / name.removeprefix(f"{key}/") if name != key else path
-                with explaining(file), _explaining(self.url, reading=True):
+                with explaining(file):
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open("wb") as out:
-                        for chunk in _client(self.url).get(name):
-                            out.write(chunk)
+                    self._ask(partial(_download, name, file), reading=True)
             yield path
 
     def free(self) -> None:
@@ -162,6 +165,42 @@ class Bucket:
     def explaining(self) -> AbstractContextManager[None]:
         """An object store's error becomes one sentence."""
         return _explaining(self.url)
+
+    def _ask(self, call: Callable[[S3Store], Answer], *, reading: bool = False) -> Answer:
+        """Make a request, again while it is not even sent; an error becomes one sentence."""
+        with _explaining(self.url, reading=reading):
+            for pause in pauses():
+                try:
+                    return call(_client(self.url))
+                except Exception as error:
+                    if not never_sent(error):
+                        raise
+                time.sleep(pause)
+            return call(_client(self.url))
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether the server closed a connection before it carried the request; obstore does not retry that (measured)."""
+    return "hyper::Error(" in str(error) and "Canceled" in str(error)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait between attempts, until `OUTAGE_S` are over."""
+    ends = time.monotonic() + OUTAGE_S
+    pause = FIRST_PAUSE_S
+    while time.monotonic() < ends:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _upload(name: str, file: Path, client: S3Store) -> None:
+    client.put(name, file)
+
+
+def _download(name: str, file: Path, client: S3Store) -> None:
+    with file.open("wb") as out:
+        for chunk in client.get(name):
+            out.write(chunk)
 
 
 _first_process = cache(os.getpid)
@@ -178,7 +217,11 @@ def _open(url: str) -> S3Store:
         retry_config={
             "max_retries": 1000,
             "retry_timeout": timedelta(seconds=OUTAGE_S),
-            "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
+            "backoff": {
+                "init_backoff": timedelta(seconds=FIRST_PAUSE_S),
+                "max_backoff": timedelta(seconds=LONGEST_PAUSE_S),
+                "base": 2,
+            },
         },
     )
 
@@ -191,11 +234,13 @@ def _client(url: str) -> S3Store:
 
 @contextmanager
 def _explaining(url: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn an object store's error into one clear sentence; a missing object stays a FileNotFoundError."""
-    from obstore.exceptions import BaseError
+    """Turn an object store's error into one clear sentence, but for an object that is missing or there already."""
+    from obstore.exceptions import AlreadyExistsError, BaseError
 
     try:
         yield
+    except AlreadyExistsError:
+        raise
     except (BaseError, FileNotFoundError) as error:
         said = str(error).partition("\n\nDebug source")[0]
         if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in said:
