@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check bench lint clean
+.PHONY: install demo test test-all check bench lint clean
 
 install: .venv/installed
 
@@ -18,8 +18,13 @@ demo: install
 	$(BIN)/geoloom demo --out demo
 
 # Two processes of one thread each: as many as the smallest machine has cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: install
+	$(PYTEST)
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -27,7 +32,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test
+check: lint test-all
 
 # Hours at full size: a scene of 40,000² is among them. One by one: python -m benchmarks.NAME --help
 BENCHMARKS := peers identity lanes memory cogs seams chaos fixed_cost orchestration scheduler scale

@@ -262,7 +262,7 @@ def under_way(request, noise, ws, slow_model, tmp_path):
 
 STOPS = [
     pytest.param(("predict", "lanes"), signal.SIGTERM, 143, id="lanes, terminated"),
-    pytest.param(("predict", "lanes"), signal.SIGINT, 130, id="lanes, interrupted"),
+    pytest.param(("predict", "lanes"), signal.SIGINT, 130, id="lanes, interrupted", marks=pytest.mark.slow),
     pytest.param(("predict", "processes"), signal.SIGTERM, 143, id="processes, terminated", marks=pytest.mark.slow),
     pytest.param(("map", "lanes"), signal.SIGTERM, 143, id="map, terminated", marks=pytest.mark.slow),
 ]

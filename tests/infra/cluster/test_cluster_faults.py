@@ -90,6 +90,7 @@ def test_workers_die_with_a_flow_that_is_killed(flow):
     assert psutil.wait_procs(everyone, timeout=5)[1] == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_of_the_whole_group_ends_all_and_the_workers_say_nothing(flow, tmp_path):
     process, _, everyone = flow("tiles")
     begun = time.monotonic()
