@@ -34,7 +34,8 @@ lint: install
 
 check: lint test-all
 
-# Hours at full size: a scene of 40,000² is among them. One by one: python -m benchmarks.NAME --help
+# Hours at full size: a scene of 40,000² is among them. One by one: python -m benchmarks.NAME --help. On a machine with a
+# GPU there is python -m benchmarks.gpu too.
 BENCHMARKS := peers identity lanes memory cogs seams chaos fixed_cost orchestration scheduler scale
 
 bench: install

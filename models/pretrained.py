@@ -15,7 +15,7 @@ _HEAD = 8  # conv_head, its BatchNorm (5 tensors), classifier weight and bias: a
 
 
 def load_imagenet(network: nn.Module, path: Path) -> None:
-    """Fill the EfficientNet-Lite0 encoder of an "smp-..." network, in place, with ImageNet weights.
+    """Fill the EfficientNet-Lite0 encoder of a network, in place, with ImageNet weights.
 
     The file is the one EfficientNet-PyTorch users know as `efficientnet-lite0-57934424.pth`: its tensors are named
     differently from timm's, but stand in the same order, so they are matched by place, and each shape is checked. It
@@ -28,14 +28,14 @@ def load_imagenet(network: nn.Module, path: Path) -> None:
     encoder = getattr(getattr(network, "encoder", None), "model", None)
     if not isinstance(encoder, nn.Module):
         raise UnusableInput(
-            "ImageNet weights fit networks with the encoder tu-tf_efficientnet_lite0: this one has another"
+            "ImageNet weights fit lite-unet and networks with the encoder tu-tf_efficientnet_lite0: this one is another"
         )
     source = [tensor for tensor in _read(path).values() if isinstance(tensor, Tensor)][:-_HEAD]
     target = encoder.state_dict()
     if len(source) != len(target):
         raise UnusableInput(
             f"{path} has {len(source)} tensors for an encoder and this one has {len(target)}: "
-            "use efficientnet-lite0-57934424.pth with the encoder tu-tf_efficientnet_lite0"
+            "use efficientnet-lite0-57934424.pth with lite-unet or the encoder tu-tf_efficientnet_lite0"
         )
     loaded: dict[str, Tensor] = {}
     for place, ((name, old), new) in enumerate(zip(target.items(), source, strict=True)):
@@ -43,7 +43,7 @@ def load_imagenet(network: nn.Module, path: Path) -> None:
         if fitted.shape != old.shape:
             raise UnusableInput(
                 f"{path}: tensor {place} is {tuple(new.shape)} and {name} is {tuple(old.shape)}: the file is not for "
-                "this encoder; use efficientnet-lite0-57934424.pth with tu-tf_efficientnet_lite0"
+                "this encoder; use efficientnet-lite0-57934424.pth with lite-unet or tu-tf_efficientnet_lite0"
             )
         loaded[name] = fitted
     encoder.load_state_dict(loaded, strict=True)

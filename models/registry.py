@@ -13,9 +13,10 @@ from pydantic import JsonValue
 from torch import nn
 
 from infra.errors import UnusableInput
+from models.lite_unet import LiteUNet
 from models.unet import Tiny, UNet
 
-_OWN: Mapping[str, type[UNet | Tiny]] = {"unet": UNet, "tiny": Tiny}
+_OWN: Mapping[str, type[LiteUNet | UNet | Tiny]] = {"lite-unet": LiteUNet, "unet": UNet, "tiny": Tiny}
 # segmentation-models-pytorch's convolutional decoders; its dpt wants encoders of one fixed input size.
 _SMP = (
     "unet",
@@ -30,8 +31,8 @@ _SMP = (
     "upernet",
     "segformer",
 )
-SMP_STRIDE = 32
-"""Encoders halve the image five times."""
+HALVED_FIVE_TIMES = 32
+"""The stride of smp's networks, and of ours that has such an encoder."""
 DEFAULT_ENCODER = "tu-tf_efficientnet_lite0"
 
 
@@ -45,9 +46,9 @@ def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, 
 
     Args:
         architecture: one of `architectures()`.
-        arguments: what shapes the network: `width` and `depth` of "unet", `width` of "tiny"; for "smp-..." the
-            `encoder` (a name that segmentation-models-pytorch knows, "tu-" before timm's) and its class's own, such
-            as `decoder_channels`.
+        arguments: what shapes the network: `width` and `depth` of "unet", `width` of "tiny", none of "lite-unet"; for
+            "smp-..." the `encoder` (a name that segmentation-models-pytorch knows, "tu-" before timm's) and its
+            class's own, such as `decoder_channels`.
         bands: planes of the image.
         classes: planes of the logits.
 
@@ -75,7 +76,7 @@ def network_stride(architecture: str, arguments: Mapping[str, JsonValue]) -> int
         return 1
     if architecture not in architectures():
         raise UnusableInput(f"Architecture {architecture!r} is not known: choose one of {', '.join(architectures())}.")
-    return SMP_STRIDE
+    return HALVED_FIVE_TIMES
 
 
 def _build_smp(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, classes: int) -> nn.Module:
@@ -98,7 +99,7 @@ def _build_smp(architecture: str, arguments: Mapping[str, JsonValue], *, bands: 
     keywords = {"encoder_name": encoder, "encoder_weights": None, **rest}
     network: nn.Module = _try(architecture, kind, {**keywords, "in_channels": bands, "classes": classes})
     reduction = getattr(network.encoder, "output_stride", None)
-    if not isinstance(reduction, int) or SMP_STRIDE % reduction:
+    if not isinstance(reduction, int) or HALVED_FIVE_TIMES % reduction:
         raise UnusableInput(
             f"Encoder {encoder!r} shrinks images {reduction} times, expected 32 or less: choose another."
         )

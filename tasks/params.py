@@ -116,11 +116,13 @@ class LabelParams(Parameters):
 class TrainParams(Parameters):
     """How to train a network on labelled workspaces."""
 
-    architecture: str = Field(default="smp-unet", description="unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ...")
+    architecture: str = Field(
+        default="lite-unet", description="lite-unet, unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ..."
+    )
     encoder: str = Field(default="tu-tf_efficientnet_lite0", description="The encoder of an smp-* network.")
     start: Literal["imagenet", "random"] = Field(
         default="imagenet",
-        description="Weights to begin with; ImageNet's are there for the encoder tu-tf_efficientnet_lite0.",
+        description="Weights to begin with; ImageNet's fit lite-unet and the encoder tu-tf_efficientnet_lite0.",
     )
     steps: int = Field(default=2400, ge=1, le=10_000_000, description="Training steps.")
     minutes: float | None = Field(

@@ -85,7 +85,7 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     cube, classes = fields[0].cube, fields[0].workspace.classes
     arguments: dict[str, Any] = {"encoder": params.encoder} if params.architecture.startswith("smp-") else {}
     network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
-    imagenet = params.start == "imagenet" and arguments.get("encoder") == LITE0
+    imagenet = params.start == "imagenet" and (params.architecture == "lite-unet" or arguments.get("encoder") == LITE0)
     if imagenet and not params.resume:
         load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
     counts = np.sum([f.plan.totals for f in fields], axis=0)

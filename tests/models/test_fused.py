@@ -142,6 +142,7 @@ def test_a_head_computes_four_pixels_of_three_classes_at_once():
 
 
 WHOLE = [
+    ("lite-unet", None),
     ("smp-unet", "mobilenet_v2"),
     ("smp-unet", "efficientnet-b0"),
     ("smp-unet", "tu-tf_efficientnet_lite0"),

@@ -13,12 +13,14 @@ from models.registry import build
 WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights" / "efficientnet-lite0-57934424.pth"
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason="the ImageNet weights are not on this machine")
 LITE0 = {"encoder": "tu-tf_efficientnet_lite0"}
+each = pytest.mark.parametrize(("architecture", "arguments"), [("lite-unet", {}), ("smp-unet", LITE0)])
 
 
 @needs_weights
-def test_the_encoder_computes_what_the_whole_classifier_computes():
+@each
+def test_the_encoder_computes_what_the_whole_classifier_computes(architecture, arguments):
     """Timm's own classifier, filled by place, is the oracle: its last feature map is the encoder's."""
-    network = build("smp-unet", LITE0, bands=3, classes=2).eval()
+    network = build(architecture, arguments, bands=3, classes=2).eval()
     load_imagenet(network, WEIGHTS)
     classifier = timm.create_model("tf_efficientnet_lite0").eval()
     source = torch.load(WEIGHTS, weights_only=True)
@@ -33,7 +35,7 @@ def test_the_encoder_computes_what_the_whole_classifier_computes():
 @needs_weights
 def test_the_first_and_the_last_tensor_are_where_they_belong():
     source = torch.load(WEIGHTS, weights_only=True)
-    network = build("smp-unet", LITE0, bands=3, classes=2)
+    network = build("lite-unet", {}, bands=3, classes=2)
     load_imagenet(network, WEIGHTS)
     assert torch.equal(network.encoder.model.conv_stem.weight, source["_conv_stem.weight"])
     assert torch.equal(network.encoder.model.blocks[6][0].conv_pwl.weight, source["_blocks.15._project_conv.weight"])
@@ -42,7 +44,7 @@ def test_the_first_and_the_last_tensor_are_where_they_belong():
 @needs_weights
 @pytest.mark.parametrize("bands", [1, 4])
 def test_other_bands_answer_grey_alike(bands):
-    network, plain = (build("smp-unet", LITE0, bands=b, classes=2) for b in (bands, 3))
+    network, plain = (build("lite-unet", {}, bands=b, classes=2) for b in (bands, 3))
     load_imagenet(network, WEIGHTS)
     load_imagenet(plain, WEIGHTS)
     grey = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -58,11 +60,11 @@ def test_damaged_weights_are_refused(tmp_path):
     content[len(content) // 2] ^= 1
     (tmp_path / WEIGHTS.name).write_bytes(content)
     with pytest.raises(UnusableInput, match="damaged"):
-        load_imagenet(build("smp-unet", LITE0, bands=3, classes=2), tmp_path / WEIGHTS.name)
+        load_imagenet(build("lite-unet", {}, bands=3, classes=2), tmp_path / WEIGHTS.name)
 
 
 def test_other_encoders_and_other_files_are_refused(tmp_path):
-    lite = build("smp-unet", LITE0, bands=3, classes=2)
+    lite = build("lite-unet", {}, bands=3, classes=2)
     with pytest.raises(UnusableInput, match="not a file"):
         load_imagenet(lite, tmp_path / "none.pth")
     with pytest.raises(UnusableInput, match="another"):

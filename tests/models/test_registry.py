@@ -1,5 +1,7 @@
 """Every architecture takes what it promises, and refuses the rest in one sentence."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -9,7 +11,8 @@ from torch import nn
 from infra.errors import UnusableInput
 from models.registry import architectures, build, network_stride
 
-SMALL = {"unet": {"width": 4, "depth": 2}, "tiny": {}}
+SMALL = {"lite-unet": {}, "unet": {"width": 4, "depth": 2}, "tiny": {}}
+LITE_OF_SMP = ("smp-unet", {"encoder": "tu-tf_efficientnet_lite0"})
 
 
 def arguments_of(name):
@@ -33,6 +36,40 @@ def test_every_architecture_keeps_the_shape_and_has_finite_gradients(name, bands
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     assert gradients
     assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_lite_unet_is_the_library_s_network_to_the_bit():
+    torch.manual_seed(0)
+    theirs = build(*LITE_OF_SMP, bands=4, classes=5)
+    theirs.train()(torch.randn(4, 4, 64, 64))  # normalisations that do something
+    ours = build("lite-unet", {}, bands=4, classes=5)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.randn(2, 4, 96, 160)
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(image), theirs.eval()(image))
+    for network in (ours.train(), theirs.train()):
+        network(image).square().mean().backward()
+    expected = dict(theirs.named_parameters())
+    assert all(torch.equal(p.grad, expected[name].grad) for name, p in ours.named_parameters())
+
+
+def test_lite_unet_begins_as_random_as_the_library_s():
+    torch.manual_seed(0)
+    ours, theirs = (build(n, a, bands=3, classes=6).state_dict() for n, a in (("lite-unet", {}), LITE_OF_SMP))
+    wide = [name for name, tensor in theirs.items() if tensor.ndim == 4 and tensor.numel() > 5000]
+    assert wide
+    for name in wide:
+        assert float(ours[name].std()) == pytest.approx(float(theirs[name].std()), rel=0.06), name
+
+
+def test_a_command_with_the_shipped_network_imports_no_library_of_networks():
+    code = (
+        "import sys; from models.registry import build; build('lite-unet', {}, bands=3, classes=6);"
+        "print([m for m in ('timm', 'torchvision', 'segmentation_models_pytorch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2"])
