@@ -51,6 +51,11 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._seen: dict[int, int] = {}
         """Living tensors that share a storage, by the storage."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: to keep torch's compiler out of what it does not compile, torch would import it, for 2 s."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

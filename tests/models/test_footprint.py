@@ -1,5 +1,8 @@
 """What a network needs is what its tensors take together, whatever the process holds already."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -47,3 +50,13 @@ def test_views_take_nothing():
             return image.flatten(2).unflatten(2, (64, 64))[:, :1]
 
     assert passed(Views()) == pytest.approx(0, abs=3 * PLANE)
+
+
+def test_watching_does_not_import_the_compiler():
+    code = (
+        "import sys, torch; from models.footprint import watching\n"
+        "with watching(torch.device('cpu')) as found: torch.ones(1000) + 1\n"
+        "print(found.peak, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8000", "False"]
