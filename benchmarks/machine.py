@@ -47,13 +47,20 @@ def _processor() -> str:
 
 
 def resident_mb(process: int | str = "self") -> float:
-    """What a process holds in memory now, MB."""
-    return _status(process, "VmRSS")
+    """What a process holds in memory of its own now, MB: not the pages of libraries' files, which the system can drop.
+
+    torch's libraries touch some hundred MB more of those as a process ends.
+    """
+    return _status(process, "RssAnon") + _status(process, "RssShmem")
 
 
 def peak_mb(process: int | str = "self") -> float:
-    """The most a process has held since it began or since `forget_peak`, MB."""
-    return _status(process, "VmHWM")
+    """The most a process has held of its own since it began or since `forget_peak`, MB.
+
+    The system keeps the peak of all pages; those of files, which hardly ever become fewer, are taken off as they are
+    now.
+    """
+    return _status(process, "VmHWM") - _status(process, "RssFile")
 
 
 def forget_peak() -> None:

@@ -92,6 +92,15 @@ class Bucket:
             return False
         return True
 
+    def state(self, key: str) -> tuple[int, str]:
+        """Bytes and entity tag of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        meta = self._ask(lambda client: client.head(key), reading=True)
+        return meta["size"], meta["e_tag"] or str(meta["last_modified"])
+
     def keys(self, prefix: str = "") -> list[str]:
         """Every object below a prefix."""
         folder = prefix.strip("/")

@@ -50,13 +50,24 @@ class LiteUNet(nn.Module):
 
 
 class _Encoder(nn.Module):
+    """What weights know as `encoder.model`."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.model = _Lite0(bands)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features: list[Tensor] = self.model(image)
+        return features
+
+
+class _Lite0(nn.Module):
     """Features at a half to a 32nd of the resolution."""
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.model = nn.Module()
-        self.model.conv_stem = _convolution(bands, _STEM, 3, stride=2)
-        self.model.bn1 = nn.BatchNorm2d(_STEM, _EPSILON)
+        self.conv_stem = _convolution(bands, _STEM, 3, stride=2)
+        self.bn1 = nn.BatchNorm2d(_STEM, _EPSILON)
         stages, inputs = nn.Sequential(), _STEM
         for count, kernel, stride, expansion, outputs in _STAGES:
             kind = _Expanded if expansion > 1 else _Separable
@@ -64,12 +75,12 @@ class _Encoder(nn.Module):
             blocks.extend(kind(outputs, outputs, kernel, 1, expansion) for _ in range(count - 1))
             stages.append(blocks)
             inputs = outputs
-        self.model.blocks = stages
+        self.blocks = stages
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        features = functional.relu6(self.model.bn1(self.model.conv_stem(image)))
+        features = functional.relu6(self.bn1(self.conv_stem(image)))
         found = []
-        for number, stage in enumerate(self.model.blocks):
+        for number, stage in enumerate(self.blocks):
             features = stage(features)
             if number in _SEEN:
                 found.append(features)
@@ -107,7 +118,7 @@ class _Expanded(nn.Module):
         self.adds = stride == 1 and inputs == outputs
 
     def forward(self, features: Tensor) -> Tensor:
-        deep = functional.relu6(self.bn1(self.conv_pw(features)))
+        deep: Tensor = functional.relu6(self.bn1(self.conv_pw(features)))
         deep = functional.relu6(self.bn2(self.conv_dw(deep)))
         deep = self.bn3(self.conv_pwl(deep))
         return deep + features if self.adds else deep
@@ -128,7 +139,8 @@ class _Decoder(nn.Module):
             skip = finer.pop() if finer else None
             deep = functional.interpolate(deep, size=(image if skip is None else skip).shape[2:], mode="nearest")
             deep = block(deep if skip is None else torch.cat([deep, skip], dim=1))
-        return deep
+        finest: Tensor = deep
+        return finest
 
 
 class _Join(nn.Module):
@@ -171,6 +183,8 @@ def _initialise(network: LiteUNet) -> None:
     for module in network.decoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-    head = network.segmentation_head[0]
-    nn.init.xavier_uniform_(head.weight)
-    nn.init.zeros_(head.bias)
+    for module in network.segmentation_head:
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)

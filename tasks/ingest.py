@@ -22,17 +22,21 @@ from infra.cluster import Cluster, Job
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
+from infra.remote import signature
 from infra.stopping import check
 from infra.store import Store, require_room
 from tasks.params import IngestParams
 from tasks.raster import cube as cubes
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, class_map
+from tasks.raster.collar import find_collar
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.scene import describe_scene
+from tasks.raster.places import find_scenes, is_address
+from tasks.raster.scene import Scene, by_date, describe_scene
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
+from tasks.raster.warp import choose_target
 from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
 from tasks.workspace import CUBE, DOCUMENT, INGEST, Source, new_workspace
 
@@ -58,11 +62,19 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         UnwritableOutput: the workspace cannot be written.
         WorkspaceBusy: another run has taken the workspace over.
     """
+    scenes = tuple(describe_scene(path, nodata=params.nodata) for path in find_scenes(params.scenes))
+    if params.order == "date":
+        scenes = by_date(scenes)
+    target = None
+    if params.crs or params.resolution:
+        target = choose_target(scenes[0], params.crs, params.resolution, params.resampling)
     union = unite(
-        tuple(describe_scene(path) for path in params.scenes),
+        scenes,
         bands=params.bands,
         bounds=params.bounds,
         dtype=params.dtype,
+        target=target,
+        merge=params.merge,
     )
     classes = class_map(params.classes) if params.classes else DEFAULT_CLASSES
     new_workspace(store, grid=union.grid, classes=classes)  # refuses one of another version
@@ -74,14 +86,13 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         ledger.forget_all()
         store.delete_all(CUBE)
         with writing_to(store):
-            cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=list(params.scenes))
+            cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=[s.path for s in scenes])
 
     windows = {unit_of(window, cubes.BLOCK): window for window in grids.windows((rows, columns), cubes.BLOCK)}
-    files = [_signature(path) for path in params.scenes]
-    scene = fingerprint({"union": _describe(union), "files": files})
-    marks = {unit: fingerprint({"scene": scene, "unit": unit}) for unit in windows}
+    marks = _marks(union, windows)
     pending = to_do(ledger, marks, places=(CUBE,))
     if pending:
+        _ask_about_collars(scenes, progress)
         store.delete([DOCUMENT])
         for name in ("digests", "counts"):
             store.delete_all(f"{CUBE}/{name}")
@@ -105,12 +116,12 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
     sources = tuple(
         Source(
             scene.path,
-            mark if len(union.scenes) == 1 else _combine(c.scenes[i] for c in ordered),
+            mark if len(scenes) == 1 else _combine(c.scenes.get(scene.path, "") for c in ordered),
             scene.attribution,
         )
-        for i, scene in enumerate(union.scenes)
+        for scene in scenes
     )
-    new_workspace(store, grid=union.grid, classes=classes, sources=sources).save()
+    new_workspace(store, grid=union.grid, classes=classes, sources=sources, control=union.control).save()
     valid = sum(int(c.cells.counts.sum()) for c in ordered)
     if not valid:
         progress.note("The scenes hold no data at all; every product will be nodata.")
@@ -124,8 +135,18 @@ class BlockCount:
 
     bands: tuple[BandCount, ...]
     cells: cubes.BlockCells
-    scenes: tuple[str, ...]
-    """A hash for each scene, where there are several."""
+    scenes: dict[str, str]
+    """A hash of each scene that reaches it, by its path."""
+
+
+def _ask_about_collars(scenes: Iterable[Scene], progress: Progress) -> None:
+    for scene in scenes:
+        collar = find_collar(scene)
+        if collar is not None:
+            progress.note(
+                f"{scene.path} says of no pixel that it is no data, and {collar.share:.0%} of its edge is "
+                f"{collar.value:g} in all bands: if that is a collar, ingest it with --nodata {collar.value:g}."
+            )
 
 
 def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, entry: Entry) -> None:
@@ -135,26 +156,44 @@ def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, 
     image, valid = union.read(window)
     with replacing_shards(grip, CUBE, cubes.block_names(window, bands=len(image))):
         cubes.write_block(store.zarr(CUBE), window, image=image, valid=valid)
-    several = range(len(union.scenes)) if len(union.scenes) > 1 else ()
+    seen, cells = union.seen_in(window), cubes.count_cells(image, valid)
+    each = [cells if len(seen) == 1 else cubes.count_cells(*union.read_one(n, window)) for n in seen]
     count = BlockCount(
         tuple(count_band(plane, valid) for plane in image),
-        cubes.count_cells(image, valid),
-        tuple(digest(*union.read(window, only=i)) for i in several),
+        cells,
+        {union.layers[n].scene.path: digest(c.digests) for n, c in zip(seen, each, strict=True)},
     )
     checksum = digest(count.cells.digests)
     Ledger(store, INGEST).record(Entry(entry.unit, entry.fingerprint, checksum, short=False, facts=_pack(count)))
 
 
-def _signature(path: str) -> list[int]:
+def _signature(path: str) -> list[int | str]:
+    if is_address(path):
+        return signature(path)
     status = Path(path).stat()
     return [status.st_size, status.st_mtime_ns]
 
 
-def _describe(union: Union) -> dict[str, Any]:
-    scenes = [
-        {k: v for k, v in asdict(s).items() if k != "grid"} | {"grid": grids.to_json(s.grid)} for s in union.scenes
-    ]
-    return {"scenes": scenes, "grid": grids.to_json(union.grid), "bands": union.bands, "dtype": union.dtype}
+def _marks(union: Union, windows: dict[str, grids.Window]) -> dict[str, str]:
+    """A fingerprint of what each block is made of: the scenes that reach it, and how they are put together."""
+    layers = []
+    for layer in union.layers:
+        scene = {k: v for k, v in asdict(layer.scene).items() if k != "grid"}
+        document = {
+            "scene": scene | {"grid": grids.to_json(layer.scene.grid)},
+            "file": _signature(layer.scene.path),
+            "grid": grids.to_json(layer.grid),
+            "offset": layer.offset,
+            "bands": layer.bands,
+            "resampling": layer.resampling,
+        }
+        layers.append(fingerprint(document))
+    whole = {"grid": grids.to_json(union.grid), "bands": union.names, "dtype": union.dtype, "merge": union.merge}
+    common = fingerprint(whole)
+    return {
+        unit: fingerprint({"map": common, "unit": unit, "layers": [layers[n] for n in union.seen_in(window)]})
+        for unit, window in windows.items()
+    }
 
 
 def _pack(count: BlockCount) -> dict[str, Any]:
@@ -162,7 +201,7 @@ def _pack(count: BlockCount) -> dict[str, Any]:
         "digests": _text(count.cells.digests),
         "counts": _text(count.cells.counts),
         "cells": list(count.cells.counts.shape),
-        "scenes": list(count.scenes),
+        "scenes": count.scenes,
         "bands": [asdict(band) | {"packed": base64.b64encode(band.packed).decode()} for band in count.bands],
     }
 
@@ -175,7 +214,7 @@ def _unpack(facts: Any) -> BlockCount:
         BandCount(**(band | {"edges": tuple(band["edges"]), "packed": base64.b64decode(band["packed"])}))
         for band in facts["bands"]
     )
-    return BlockCount(bands, cubes.BlockCells(digests, counts), tuple(facts["scenes"]))
+    return BlockCount(bands, cubes.BlockCells(digests, counts), dict(facts["scenes"]))
 
 
 def _text(array: NDArray[Any]) -> str:

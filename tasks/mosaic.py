@@ -7,7 +7,8 @@ this step's own ledger: it is written again only where the prediction or its tag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, to_json, windows
 from tasks.raster.probability import open_probability, room_for_products, state_of
 from tasks.raster.shards import read_shards
+from tasks.raster.style import class_style
 from tasks.raster.zarrays import open_group
 from tasks.units import to_do, unit_of
 from tasks.workspace import MOSAIC, PREDICT, PROBABILITY, Workspace, open_workspace
@@ -72,6 +74,7 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
                 "bands": layouts[name].bands,
                 "colours": about["colours"],
                 "grid": to_json(workspace.grid),
+                "control": asdict(workspace.control) if workspace.control else None,
                 "blocks": checksums,
             }
         )
@@ -93,6 +96,8 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
             with store.publishing(targets[name]) as temporary:
                 write_geotiff(temporary, layouts[name], pixels, scratch=temporary.with_suffix(".scratch"))
                 grip.check()
+            if name == "classes":
+                store.write(f"products/{name}.qml", class_style(_classes(about)).encode())
             ledger.record(Entry(name, marks[name], "", short=False, facts={}))
     places = {name: f"{store.url}/{key}" for name, key in targets.items()}
     valid = sum(int(e.facts["valid"]) for e in entries.values())
@@ -116,15 +121,25 @@ def _check_complete(
         raise UnusableInput(f"The prediction in {url} is of other pixels than its cube's; run 'geoloom predict' again.")
 
 
+def _classes(about: dict[str, Any]) -> ClassMap:
+    return ClassMap(tuple(MapClass(n, tuple(c)) for n, c in zip(about["classes"], about["colours"], strict=True)))
+
+
 def _layouts(workspace: Workspace, about: dict[str, Any]) -> dict[str, Layout]:
-    classes = ClassMap(tuple(MapClass(n, tuple(c)) for n, c in zip(about["classes"], about["colours"], strict=True)))
-    tags = {"GEOLOOM_MODEL_SHA256": str(about["model"]), "GEOLOOM_CUBE": str(about["cube"])}
-    tags["GEOLOOM_TRAINED_HERE"] = "yes" if about["trained_here"] else "no"
+    classes = _classes(about)
+    tags = {
+        "GEOLOOM_VERSION": version("geoloom"),
+        "GEOLOOM_SCENES": "; ".join(s.path.rpartition("/")[2] for s in workspace.sources),
+        "GEOLOOM_CUBE": str(about["cube"]),
+        "GEOLOOM_MODEL_SHA256": str(about["model"]),
+        "GEOLOOM_PARAMETERS": str(about["parameters"]),
+        "GEOLOOM_TRAINED_HERE": "yes" if about["trained_here"] else "no",
+    }
     attribution = "; ".join(sorted({s.attribution for s in workspace.sources if s.attribution}))
     if attribution:
         tags["TIFFTAG_COPYRIGHT"] = attribution
     return {
-        "classes": class_layout(workspace.grid, classes, tags=tags),
+        "classes": class_layout(workspace.grid, classes, tags=tags, control=workspace.control),
         "probability": Layout(
             workspace.grid,
             classes.names,
@@ -134,6 +149,7 @@ def _layouts(workspace: Workspace, about: dict[str, Any]) -> dict[str, Layout]:
             predictor=True,
             scale=1 / TOP,
             tags=tags | {"CLASS_NAMES": ",".join(classes.names)},
+            control=workspace.control,
         ),
     }
 

@@ -63,10 +63,33 @@ class RunParams(ClusterParams, DeviceParams):
 class IngestParams(Parameters):
     """Scenes to bring into a workspace's cube."""
 
-    scenes: tuple[str, ...] = Field(min_length=1, description="Rasters; several must lie on one pixel grid.")
+    scenes: tuple[str, ...] = Field(
+        min_length=1, description="Rasters: files, folders, globs, s3:// or https:// addresses; the last lies on top."
+    )
     bands: Names = Field(default=(), description="Names or numbers (from 1) of the bands to take; all by default.")
     bounds: Bounds | None = Field(
-        default=None, description="x0 y0 x1 y1 to take, in the scene's coordinates (column row where it has no CRS)."
+        default=None, description="x0 y0 x1 y1 to take, in the map's coordinates (column row where it has no CRS)."
+    )
+    crs: str | None = Field(
+        default=None, description="Warp the scenes to this CRS (EPSG:32616, WKT, ...); else pixels are taken untouched."
+    )
+    resolution: float | None = Field(
+        default=None, gt=0, description="Warp the scenes to pixels of this size, in units of the CRS."
+    )
+    resampling: Literal["nearest", "bilinear", "cubic", "average", "lanczos"] = Field(
+        default="bilinear", description="How pixels are warped, where they are."
+    )
+    merge: Literal["over", "median", "feather"] = Field(
+        default="over",
+        description="Where scenes overlap: the last one named over those before it, the median of all, or a fade of "
+        "64 pixels from one into the other.",
+    )
+    order: Literal["given", "date"] = Field(
+        default="given", description="Which scene lies over which: as they are named, or the newest last."
+    )
+    nodata: float | None = Field(
+        default=None,
+        description="What all bands of a pixel without data have, in scenes that do not say so.",
     )
     dtype: Literal["uint8", "uint16", "int16", "float32"] | None = Field(
         default=None, description="The cube's pixel type, where scenes differ in theirs."

@@ -166,10 +166,12 @@ def _make_room(orders: Orders, card: ModelCard, cube: Cube, ledger: Ledger) -> N
 
 def _finish(orders: Orders, card: ModelCard, cube: Cube, seen: bool) -> None:  # noqa: FBT001
     """Record what only the whole prediction knows, and clear the strips."""
+    plan = orders.plan
     about = {
         "trained_here": seen,
         "model": card.weights_sha256,
         "cube": cube.fingerprint,
+        "parameters": f"tile {plan.tile}, margin {plan.margin}, ramp {plan.ramp}, {plan.runtime}",
         "colours": [list(colour) for colour in card.colours],
         "units": prob.state_of(orders.ledger.done() | orders.ledger.short()),
     }

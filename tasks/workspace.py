@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from odc.geo.geobox import GeoBox
@@ -18,7 +18,7 @@ from tasks.raster.classes import DEFAULT_CLASSES, ClassMap, MapClass
 from tasks.raster.cube import BLOCK, Cube, DamagedCube, open_cube
 from tasks.raster.zarrays import CHUNK
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DOCUMENT = "workspace.json"
 CUBE, LABELS, PROBABILITY = "cube.zarr", "labels.zarr", "probability.zarr"
 INGEST, LABEL, PREDICT, MOSAIC = STEPS = ("ingest", "label", "predict", "mosaic")
@@ -43,6 +43,8 @@ class Workspace:
     grid: GeoBox
     classes: ClassMap
     sources: tuple[Source, ...]
+    control: grids.Control | None = None
+    """Ground control points of the grid, where it has no CRS of its own."""
 
     def cube(self) -> Cube:
         """Open the cube.
@@ -60,6 +62,7 @@ class Workspace:
         document = {
             "format_version": FORMAT_VERSION,
             "grid": grids.to_json(self.grid),
+            "control": asdict(self.control) if self.control else None,
             "classes": [
                 {"id": i, "name": c.name, "colour": list(c.colour)} for i, c in enumerate(self.classes.classes)
             ],
@@ -106,6 +109,7 @@ def open_workspace(store: Store) -> Workspace:
             grids.from_json(document["grid"]),
             ClassMap(tuple(MapClass(c["name"], tuple(c["colour"])) for c in document["classes"])),
             tuple(Source(**s) for s in document["sources"]),
+            _control(document["control"]),
         )
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UnusableInput(
@@ -114,8 +118,19 @@ def open_workspace(store: Store) -> Workspace:
         ) from error
 
 
+def _control(document: dict[str, Any] | None) -> grids.Control | None:
+    if document is None:
+        return None
+    return grids.Control(document["crs"], tuple(tuple(point) for point in document["points"]))
+
+
 def new_workspace(
-    store: Store, *, grid: GeoBox, classes: ClassMap = DEFAULT_CLASSES, sources: tuple[Source, ...] = ()
+    store: Store,
+    *,
+    grid: GeoBox,
+    classes: ClassMap = DEFAULT_CLASSES,
+    sources: tuple[Source, ...] = (),
+    control: grids.Control | None = None,
 ) -> Workspace:
     """A workspace not yet saved.
 
@@ -124,4 +139,4 @@ def new_workspace(
     """
     if store.exists(DOCUMENT):
         open_workspace(store)
-    return Workspace(store, grid, classes, sources)
+    return Workspace(store, grid, classes, sources, control)

@@ -18,9 +18,12 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402
+import rasterio.control  # noqa: E402
+import rasterio.crs  # noqa: E402
 import rasterio.enums  # noqa: E402
 import rasterio.errors  # noqa: E402
 import rasterio.features  # noqa: E402
+import rasterio.rpc  # noqa: E402
 import rasterio.shutil  # noqa: E402
 import rasterio.transform  # noqa: E402
 import rasterio.vrt  # noqa: E402

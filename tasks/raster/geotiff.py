@@ -26,7 +26,7 @@ from infra.errors import GeoloomError
 from tasks.raster.classes import ClassMap
 from tasks.raster.cog import assemble_cog
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, windows
+from tasks.raster.grid import Control, Window, windows
 from tasks.raster.overviews import halve_mean, halve_mode
 
 BLOCK = 512
@@ -59,6 +59,8 @@ class Layout:
     palette: NDArray[np.uint8] | None = None
     """(256, 3) colours by value; the TIFF colour table has no alpha."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    control: Control | None = None
+    """Ground control points, where the grid has no CRS."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,10 +68,10 @@ class Layout:
         return self.grid.shape[0], self.grid.shape[1]
 
 
-def class_layout(grid: GeoBox, classes: ClassMap, *, tags: Mapping[str, str]) -> Layout:
+def class_layout(grid: GeoBox, classes: ClassMap, *, tags: Mapping[str, str], control: Control | None = None) -> Layout:
     """How `classes.tif` is laid out: one palette band, its class names in the tag CLASS_NAMES."""
     names = {"CLASS_NAMES": ",".join(classes.names)}
-    return Layout(grid, ("class",), 255, "MODE", palette=classes.palette(), tags=names | dict(tags))
+    return Layout(grid, ("class",), 255, "MODE", palette=classes.palette(), tags=names | dict(tags), control=control)
 
 
 @contextmanager
@@ -82,6 +84,9 @@ def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDAr
     with _noticing_a_full_disk(path), _create(path, layout, shape=layout.shape, **_georeference(layout)) as target:
         target.descriptions = layout.bands
         target.update_tags(**layout.tags)
+        if layout.control is not None:
+            points = [rasterio.control.GroundControlPoint(*point) for point in layout.control.points]
+            target.gcps = points, rasterio.crs.CRS.from_wkt(layout.control.crs)
         if layout.scale is not None:
             target.scales = (layout.scale,) * len(layout.bands)
 

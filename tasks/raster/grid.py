@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyproj
@@ -21,6 +22,20 @@ Bounds = tuple[float, float, float, float]
 
 SAME = 0.01
 """Pixels within which two places are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Ground control points: where some of a grid's places lie, for one that has no transform."""
+
+    crs: str
+    """WKT."""
+    points: tuple[tuple[float, float, float, float, float], ...]
+    """Row, column, x, y, z of each; row and column count from the corner of the first pixel."""
+
+    def moved(self, rows: int, cols: int) -> Control:
+        """The same points on a grid whose first pixel lies so many rows and columns before."""
+        return Control(self.crs, tuple((r + rows, c + cols, *place) for r, c, *place in self.points))  # type: ignore[misc]
 
 
 def to_json(grid: GeoBox) -> dict[str, Any]:
@@ -62,25 +77,28 @@ def windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
             yield slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
 
 
-def window_of(grid: GeoBox, bounds: Bounds) -> Window:
+def window_of(grid: GeoBox, bounds: Bounds, *, beyond: bool = False) -> Window:
     """The pixels whose area meets bounds in the grid's coordinates (columns and rows where it has no CRS).
 
     Args:
         grid: any grid with an invertible transform.
         bounds: x0, y0, x1, y1, in any order.
+        beyond: keep what of the bounds lies outside the grid; starts may then be negative.
 
     Raises:
         UnusableInput: none of them lies on the grid.
     """
     x0, y0, x1, y1 = bounds
     corners = [~grid.affine @ corner for corner in ((x0, y0), (x1, y0), (x0, y1), (x1, y1))]
-    spans = []
+    spans, misses = [], False
     for axis, length in ((1, grid.shape[0]), (0, grid.shape[1])):
         places = [corner[axis] for corner in corners]
         # A thousandth of a pixel absorbs the rounding of coordinates printed in decimal.
         low, high = math.floor(min(places) + 1e-3), math.ceil(max(places) - 1e-3)
-        spans.append(slice(max(low, 0), min(high, length)))
-    if any(s.stop <= s.start for s in spans):
+        inside = slice(max(low, 0), min(high, length))
+        misses |= inside.stop <= inside.start
+        spans.append(slice(low, high) if beyond else inside)
+    if misses:
         raise UnusableInput(
             f"The bounds {x0:g} {y0:g} {x1:g} {y1:g} do not meet the scene, which spans {describe_extent(grid)}."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window
+from tasks.raster.grid import Control, Window
+from tasks.raster.places import gdal_name, gdal_options, is_address
 
+COLOURS = ("red", "green", "blue")
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
 
@@ -40,10 +43,22 @@ class Scene:
     """True where the file has a mask of its own, internal or beside it; > 0 there means valid."""
     attribution: str
     """The file's copyright or source tag, '' where it has none."""
+    date: str
+    """When it was taken, ISO 8601, as its tags say; '' where they do not."""
+    placed: str | None
+    """WKT of the CRS that its transform, its ground control points or its RPCs lead to; None where it lies nowhere."""
+    control: Control | None
+    """Its ground control points, where these place it and no transform does."""
+    palette: bool
+    """True where its one band is of indexes into a table of colours, and `bands` are those colours."""
 
 
-def describe_scene(path: str | Path) -> Scene:
+def describe_scene(path: str | Path, *, nodata: float | None = None) -> Scene:
     """Read a raster's metadata.
+
+    Args:
+        path: the raster.
+        nodata: what all bands of a pixel without data have, where the file has no nodata value, alpha or mask.
 
     Raises:
         UnusableInput: missing, empty, truncated, not a raster, or of a pixel type that geoloom does not take.
@@ -60,6 +75,7 @@ def describe_scene(path: str | Path) -> Scene:
         indexes = tuple(i for i in source.indexes if i != alpha)
         if not indexes:
             raise UnusableInput(f"{path} has an alpha band and no other; a scene needs at least one band of imagery.")
+        palette = len(indexes) == 1 and source.colorinterp[indexes[0] - 1] == rasterio.enums.ColorInterp.palette
         dtypes = {source.dtypes[i - 1] for i in indexes}
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
             raise UnusableInput(
@@ -68,18 +84,24 @@ def describe_scene(path: str | Path) -> Scene:
             )
         flags = source.mask_flag_enums[indexes[0] - 1]
         special = {rasterio.enums.MaskFlags.alpha, rasterio.enums.MaskFlags.nodata}
+        masked = rasterio.enums.MaskFlags.per_dataset in flags and not special & set(flags)
+        silent = source.nodata is None and alpha is None and not masked
         tags = source.tags()
         crs = source.crs.to_wkt() if source.crs else None
         return Scene(
             path=str(path),
             grid=GeoBox((source.height, source.width), source.transform, crs),
-            bands=_band_names(source, indexes),
+            bands=COLOURS if palette else _band_names(source, indexes),
             indexes=indexes,
             dtype=dtypes.pop(),
-            nodata=source.nodata,
+            nodata=nodata if silent else source.nodata,
             alpha=alpha,
-            masked=rasterio.enums.MaskFlags.per_dataset in flags and not special & set(flags),
+            masked=masked,
             attribution=tags.get("TIFFTAG_COPYRIGHT", tags.get("ATTRIBUTION", "")),
+            date=_date(source),
+            placed=_placed(source),
+            control=_control(source),
+            palette=palette,
         )
 
 
@@ -98,24 +120,85 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
     Raises:
         UnusableInput: these pixels are truncated or corrupt.
     """
-    rows, _ = window
-    place = rasterio.windows.Window.from_slices(*window)
-    numbers = [scene.indexes[scene.bands.index(name)] for name in bands]
     with open_raster(scene.path) as source:
-        try:
-            image = source.read(numbers, window=place)
-            if scene.alpha is not None:
-                valid = np.asarray(source.read(scene.alpha, window=place) > 0, bool)
-            elif scene.masked:
-                valid = np.asarray(source.read_masks(numbers[0], window=place) > 0, bool)
-            else:
-                valid = _declared_valid(image, scene.nodata)
-        except rasterio.errors.RasterioError as error:
-            raise UnusableInput(
-                f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
-                "get it again."
-            ) from error
+        return read_open(source, scene, window, bands=bands)
+
+
+def read_open(
+    source: Any, scene: Scene, window: Window, *, bands: tuple[str, ...], shape: tuple[int, int] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The same of a scene that is open; where a shape is given, coarser, from overviews where there are any."""
+    rows, _ = window
+    options: dict[str, Any] = {"window": rasterio.windows.Window.from_slices(*window), "out_shape": shape}
+    numbers = [1 if scene.palette else scene.indexes[scene.bands.index(name)] for name in bands]
+    try:
+        image = source.read(numbers[:1] if scene.palette else numbers, **options)
+        if scene.alpha is not None:
+            valid = np.asarray(source.read(scene.alpha, **options) > 0, bool)
+        elif scene.masked:
+            valid = np.asarray(source.read_masks(numbers[0], **options) > 0, bool)
+        else:
+            valid = _declared_valid(image, scene.nodata)
+        if scene.palette:
+            colours = _palette(source)
+            valid &= colours[image[0], -1] > 0
+            image = np.stack([colours[image[0], COLOURS.index(name)] for name in bands])
+    except rasterio.errors.RasterioError as error:
+        raise UnusableInput(
+            f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
+            "get it again."
+        ) from error
     return image, valid
+
+
+def _palette(source: Any) -> NDArray[np.uint8]:
+    """Red, green, blue and alpha of every index."""
+    table = source.colormap(1)
+    return np.array([table.get(i, (0, 0, 0, 0)) for i in range(256)], np.uint8)
+
+
+def by_date(scenes: tuple[Scene, ...]) -> tuple[Scene, ...]:
+    """Scenes in the order in which they were taken; those of one moment as they were given.
+
+    Raises:
+        UnusableInput: one does not say when it was taken.
+    """
+    for scene in scenes:
+        if not scene.date:
+            raise UnusableInput(
+                f"{scene.path} does not say when it was taken (ACQUISITIONDATETIME or TIFFTAG_DATETIME); order the "
+                "scenes by name, the newest last, and leave out --order."
+            )
+    return tuple(sorted(scenes, key=lambda scene: scene.date))
+
+
+def _date(source: Any) -> str:
+    said = source.tags(ns="IMAGERY").get("ACQUISITIONDATETIME") or source.tags().get("TIFFTAG_DATETIME", "")
+    numbers = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)(?:[ T](\d\d:\d\d:\d\d))?", said.strip())
+    if numbers is None:
+        return ""
+    year, month, day, clock = numbers.groups()
+    return f"{year}-{month}-{day}T{clock or '00:00:00'}"
+
+
+def _control(source: Any) -> Control | None:
+    points, crs = source.gcps
+    if source.crs is not None or not points or crs is None:
+        return None
+    return Control(crs.to_wkt(), tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points))
+
+
+def _placed(source: Any) -> str | None:
+    points, control = source.gcps
+    if source.crs is not None:
+        wkt: str = source.crs.to_wkt()
+    elif points and control is not None:
+        wkt = control.to_wkt()
+    elif source.rpcs is not None:
+        wkt = rasterio.crs.CRS.from_epsg(4326).to_wkt()
+    else:
+        return None
+    return wkt
 
 
 def read_plane(path: str | Path, window: Window) -> NDArray[Any]:
@@ -148,18 +231,21 @@ def open_raster(path: str | Path) -> Iterator[Any]:
         UnusableInput: missing, empty, or no raster that GDAL knows.
     """
     name = str(path)
-    if not Path(name).is_file():
-        raise UnusableInput(f"There is no file {name}; give the path of a raster.")
-    if Path(name).stat().st_size == 0:
-        raise UnusableInput(f"{name} is empty (0 bytes); get it again.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            source = rasterio.open(name)
-    except rasterio.errors.RasterioError as error:
-        raise UnusableInput(f"{name} is not a raster that GDAL can open ({_first_line(error)}).") from error
-    with source:
-        yield source
+    place = gdal_name(name)
+    if not is_address(name):
+        if not Path(name).is_file():
+            raise UnusableInput(f"There is no file {name}; give the path of a raster.")
+        if Path(name).stat().st_size == 0:
+            raise UnusableInput(f"{name} is empty (0 bytes); get it again.")
+    with rasterio.Env(**gdal_options(name)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                source = rasterio.open(place)
+        except rasterio.errors.RasterioError as error:
+            raise UnusableInput(f"{name} is not a raster that GDAL can open ({_first_line(error)}).") from error
+        with source:
+            yield source
 
 
 def _first_line(error: Exception) -> str:
@@ -172,6 +258,6 @@ def _band_names(source: Any, indexes: tuple[int, ...]) -> tuple[str, ...]:
     if all(described) and len(set(described)) == len(described):
         return described
     colours = tuple(source.colorinterp[i - 1].name for i in indexes)
-    if set(colours) <= {"red", "green", "blue"} and len(set(colours)) == len(colours):
+    if set(colours) <= set(COLOURS) and len(set(colours)) == len(colours):
         return colours
     return tuple(f"b{i}" for i in range(1, len(indexes) + 1))

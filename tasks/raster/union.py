@@ -1,4 +1,4 @@
-"""Several scenes as one: the grid that holds them all, and their pixels on it, the last scene on top."""
+"""Several scenes as one: the grid that holds them all, and their pixels on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
-from tasks.raster.grid import Bounds, Window, crop, window_of
-from tasks.raster.scene import Scene, read_scene
+from tasks.raster.grid import Bounds, Control, Window, crop, window_of
+from tasks.raster.layer import Layer
+from tasks.raster.merge import FADE, Merge, merge_layers
+from tasks.raster.scene import Scene
+from tasks.raster.warp import Target, footprint
 
 ALIGNMENT = 0.01
 """Pixels by which any corner of a scene may be off the first one's pixel grid."""
@@ -20,75 +23,85 @@ ALIGNMENT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """Scenes on one grid. Plain data: it travels to workers, who open the files themselves."""
+    """Scenes on one grid. Plain data: it travels to workers."""
 
-    scenes: tuple[Scene, ...]
-    offsets: tuple[tuple[int, int], ...]
-    """Row and column of each scene's first pixel on the grid; negative where the bounds cut it."""
-    bands: tuple[tuple[str, ...], ...]
-    """The bands to read of each scene."""
+    layers: tuple[Layer, ...]
+    """The lowest first."""
     names: tuple[str, ...]
-    """What they are called in the cube."""
+    """What the bands are called in the cube."""
     dtype: str
     grid: GeoBox
+    merge: Merge = "over"
 
-    def read(self, window: Window, *, only: int | None = None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    @property
+    def control(self) -> Control | None:
+        """Ground control points of the grid, where one scene that has them is taken untouched."""
+        first = self.layers[0]
+        if len(self.layers) > 1 or first.resampling or first.scene.control is None:
+            return None
+        return first.scene.control.moved(*first.offset)
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pixels of one window: image (band, y, x), 0 where there is no data, and valid (y, x)."""
-        rows, cols = window
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
-        image, valid = None, np.zeros(shape, bool)
-        for number, (scene, (top, left)) in enumerate(zip(self.scenes, self.offsets, strict=True)):
-            if only not in (None, number):
-                continue
-            inside = tuple(
-                slice(max(s.start - offset, 0), min(s.stop - offset, length))
-                for s, offset, length in zip(window, (top, left), scene.grid.shape, strict=True)
-            )
-            if any(s.stop <= s.start for s in inside):
-                continue
-            part, data = read_scene(scene, (inside[0], inside[1]), bands=self.bands[number])
-            part = _convert(part, np.dtype(self.dtype))
-            if image is None and data.shape == shape:  # the common case: no second array, no second pass
-                np.copyto(part, 0, where=~data)
-                image, valid = part, data
-                continue
-            if image is None:
-                image = np.zeros((len(self.names), *shape), self.dtype)
-            y, x = inside[0].start + top - rows.start, inside[1].start + left - cols.start
-            place = np.s_[y : y + data.shape[0], x : x + data.shape[1]]
-            # Only valid pixels cover what lies below; the rest of a scene is no data of its own.
-            np.copyto(image[(slice(None), *place)], part, where=data)
-            valid[place] |= data
-        return np.zeros((len(self.names), *shape), self.dtype) if image is None else image, valid
+        return merge_layers(self.layers, window, bands=len(self.names), dtype=self.dtype, merge=self.merge)
+
+    def read_one(self, number: int, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The same of one of its scenes alone."""
+        only = (self.layers[number],)
+        return merge_layers(only, window, bands=len(self.names), dtype=self.dtype, merge="over")
+
+    def seen_in(self, window: Window) -> tuple[int, ...]:
+        """Numbers of the scenes that a window's pixels may depend on."""
+        reach = FADE if self.merge == "feather" else 0
+        around = (
+            slice(max(window[0].start - reach, 0), window[0].stop + reach),
+            slice(max(window[1].start - reach, 0), window[1].stop + reach),
+        )
+        return tuple(n for n, layer in enumerate(self.layers) if layer.inside(around) is not None)
 
 
-def unite(scenes: tuple[Scene, ...], *, bands: tuple[str, ...], bounds: Bounds | None, dtype: str | None) -> Union:
-    """Put scenes on the smallest grid that holds them, or on the part of it that `bounds` names.
+def unite(
+    scenes: tuple[Scene, ...],
+    *,
+    bands: tuple[str, ...],
+    bounds: Bounds | None,
+    dtype: str | None,
+    target: Target | None = None,
+    merge: Merge = "over",
+) -> Union:
+    """Put scenes on the smallest grid that holds them, or on what `bounds` names: a part of it; of a target, any place.
 
     Raises:
-        UnusableInput: CRS, pixel grid, bands or dtype differ, or the bounds miss the scenes.
+        UnusableInput: bands or dtype differ, the bounds miss the scenes, or CRS or pixel grid differ and no target is
+            given.
     """
     first = scenes[0]
-    for other in scenes[1:]:
-        _check_alike(first, other)
+    if target is None:
+        for other in scenes[1:]:
+            _check_alike(first, other)
     names = _choose_bands(first, bands)
     if len(set(names)) < len(names):
         raise UnusableInput(f"The bands {', '.join(bands)} name one twice; name each once.")
     # By name where none are chosen, so that scenes of another band order fit and scenes of other bands are refused.
-    chosen = tuple(_choose_bands(scene, bands or names) for scene in scenes)
+    chosen = [_choose_bands(scene, bands or names) for scene in scenes]
     kinds = {"float32" if s.dtype == "float64" else s.dtype for s in scenes}
     if len(kinds) > 1 and dtype is None:
         raise UnusableInput(f"The scenes have pixels of types {', '.join(sorted(kinds))}; choose one with --dtype.")
-    corners = [_offset(first.grid, scene.grid) for scene in scenes]
+
+    grids = [footprint(scene, target) if target else scene.grid for scene in scenes]
+    corners = [_offset(grids[0], grid) for grid in grids]
     top, left = min(r for r, _ in corners), min(c for _, c in corners)
-    bottom = max(r + s.grid.shape[0] for (r, _), s in zip(corners, scenes, strict=True))
-    right = max(c + s.grid.shape[1] for (_, c), s in zip(corners, scenes, strict=True))
-    grid = GeoBox((bottom - top, right - left), first.grid.affine @ Affine.translation(left, top), first.grid.crs)
+    bottom = max(r + g.shape[0] for (r, _), g in zip(corners, grids, strict=True))
+    right = max(c + g.shape[1] for (_, c), g in zip(corners, grids, strict=True))
+    grid = GeoBox((bottom - top, right - left), grids[0].affine @ Affine.translation(left, top), grids[0].crs)
     if bounds is not None:
-        rows, cols = window_of(grid, bounds)
+        rows, cols = window_of(grid, bounds, beyond=target is not None)
         grid, top, left = crop(grid, (rows, cols)), top + rows.start, left + cols.start
-    offsets = tuple((r - top, c - left) for r, c in corners)
-    return Union(scenes, offsets, chosen, names, dtype or kinds.pop(), grid)
+    layers = tuple(
+        Layer(scene, own, (r - top, c - left), some, target.resampling if target else None)
+        for scene, own, (r, c), some in zip(scenes, grids, corners, chosen, strict=True)
+    )
+    return Union(layers, names, dtype or kinds.pop(), grid, merge)
 
 
 def _check_alike(first: Scene, other: Scene) -> None:
@@ -99,29 +112,20 @@ def _check_alike(first: Scene, other: Scene) -> None:
             "unknown; ingest it alone."
         )
     if one.crs != two.crs:
-        raise UnusableInput(f"{other.path} has another CRS than {first.path}; warp them to one CRS first.")
+        raise UnusableInput(f"{other.path} has another CRS than {first.path}; give --crs to warp them to one.")
     top, left = _offset(one, two)
     height, width = two.shape
     corners = ((0, 0), (width, 0), (0, height), (width, height))
     there = [~one.affine @ (two.affine @ corner) for corner in corners]
     if any(max(abs(x - c - left), abs(y - r - top)) > ALIGNMENT for (x, y), (c, r) in zip(there, corners, strict=True)):
         raise UnusableInput(
-            f"{other.path} does not lie on the pixel grid of {first.path}; resample it to that grid first."
+            f"{other.path} does not lie on the pixel grid of {first.path}; give --resolution to resample them to one."
         )
 
 
 def _offset(one: GeoBox, two: GeoBox) -> tuple[int, int]:
     col, row = ~one.affine @ (two.affine @ (0, 0))
     return round(row), round(col)
-
-
-def _convert(part: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Pixels in another dtype; an integer one rounds and saturates, as GDAL does, and takes NaN as 0."""
-    if dtype.kind == "f" or part.dtype == dtype:
-        return part.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    whole = np.rint(np.nan_to_num(part)) if part.dtype.kind == "f" else part
-    return whole.clip(limits.min, limits.max).astype(dtype)
 
 
 def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:

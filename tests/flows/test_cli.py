@@ -47,7 +47,10 @@ def test_the_products_lie_where_the_scene_lies(mapped, world):
         assert product.transform == scene.transform
         assert product.shape == scene.shape
         assert product.nodata == 255
-        assert product.tags()["CLASS_NAMES"] == "other,building,road,land,vegetation,water"
+        tags = product.tags()
+        assert tags["CLASS_NAMES"] == "other,building,road,land,vegetation,water"
+        assert tags["GEOLOOM_SCENES"] == Path(world.scene).name
+        assert tags["GEOLOOM_PARAMETERS"].startswith("tile 256, margin 8, ramp 8, ")
         assert ((product.read(1) == 255) == (scene.read(4) == 0)).all()
     with rasterio.open(out / "products" / "probability.tif") as product:
         planes = product.read()

@@ -233,7 +233,7 @@ def test_scenes_side_by_side_are_one_cube_and_keep_their_names(scene, once, tmp_
     assert run(pair, tmp_path / "ws").units_run == 0
     assert [s.fingerprint for s in open_workspace(open_store(tmp_path / "ws")).sources] == before
     os.utime(pair[0], ns=(0, 1))
-    assert run(pair, tmp_path / "ws").units_run == BLOCKS, "any file may lie under any block"
+    assert run(pair, tmp_path / "ws").units_run == 2, "the blocks that it reaches"
     assert [s.fingerprint for s in open_workspace(open_store(tmp_path / "ws")).sources] == before
 
 
@@ -272,7 +272,7 @@ def test_a_workspace_of_another_version_is_left_alone(mine, tmp_path):
     assert times(out) == written
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 2}', "\xff"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 3}', "\xff"])
 def test_a_damaged_workspace_says_so(mine, tmp_path, content):
     out = tmp_path / "ws"
     run(mine, out)
@@ -282,3 +282,69 @@ def test_a_damaged_workspace_says_so(mine, tmp_path, content):
     (out / "workspace.json").unlink()
     assert run(mine, out).units_run == 0
     open_workspace(open_store(out)).cube()
+
+
+def patch(folder, name, corner, *, size=600, seed=0, crs="EPSG:32636"):
+    """A scene of one band whose first pixel lies at a row and column of a common pixel grid."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    place = rasterio.Affine(0.5, 0, 500_000 + corner[1] / 2, 0, -0.5, 4_000_000 - corner[0] / 2)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=size, width=size, dtype="uint8", crs=crs, transform=place, nodata=0
+    ) as target:
+        target.write(np.random.default_rng(seed).integers(1, 255, (1, size, size)).astype(np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("merge", ["over", "median", "feather"])
+def test_a_scene_that_is_added_or_replaced_later_costs_the_blocks_it_covers(tmp_path, merge):
+    """Two corners span the grid of four blocks; a third scene lies within one of them."""
+    folder, out = tmp_path / "scenes", tmp_path / "ws"
+    corners = (patch(folder, "a.tif", (0, 0), seed=1), patch(folder, "c.tif", (2400, 2400), seed=2))
+    assert run(corners, out, merge=merge).units_run == BLOCKS
+    added = patch(folder, "b.tif", (100, 300), seed=3)
+    more = run((corners[0], added, corners[1]), out, merge=merge)
+    assert (more.units_total, more.units_run) == (BLOCKS, 1)
+    fresh = run((corners[0], added, corners[1]), tmp_path / "fresh", merge=merge)
+    assert more.valid_share == fresh.valid_share
+    assert cube_of(out).fingerprint == cube_of(tmp_path / "fresh").fingerprint
+    assert open_workspace(open_store(out)).sources == open_workspace(open_store(tmp_path / "fresh")).sources
+    patch(folder, "b.tif", (100, 300), seed=4)
+    assert run((corners[0], added, corners[1]), out, merge=merge).units_run == 1
+    assert cube_of(out).fingerprint != cube_of(tmp_path / "fresh").fingerprint
+    assert run(folder, tmp_path / "folder", merge=merge).units_total == BLOCKS, "a folder is its scenes"
+
+
+def test_scenes_of_two_crs_become_one_cube_within_bounds(tmp_path):
+    one = patch(tmp_path, "a.tif", (0, 0))
+    other = patch(tmp_path, "b.tif", (0, 0), crs="EPSG:32637")
+    with pytest.raises(UnusableInput, match="give --crs"):
+        run((one, other), tmp_path / "ws")
+    bounds = (499_990.0, 3_999_690.0, 500_310.0, 4_000_010.0)
+    done = run((one,), tmp_path / "ws", crs="EPSG:32636", resolution=1.0, bounds=bounds)
+    assert (done.rows, done.columns) == (320, 320)
+    assert done.valid_share == pytest.approx((300 / 320) ** 2, abs=0.01), "beyond the scene there is no data"
+    grid = open_workspace(open_store(tmp_path / "ws")).grid
+    assert (grid.affine.c, grid.affine.f, grid.affine.a) == (499_990, 4_000_010, 1)
+
+
+def test_a_collar_is_asked_for(tmp_path):
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(1, 250, (1, 100, 100)).astype(np.uint8)
+    pixels[:, :, :40] = 255
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=100, width=100, dtype="uint8", crs="EPSG:32636",
+        transform=rasterio.Affine(1, 0, 500_000, 0, -1, 4_000_000),
+    ) as target:  # fmt: skip
+        target.write(pixels)
+    notes = []
+
+    class Listening(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    assert run(path, tmp_path / "ws", progress=Listening()).valid_share == 1
+    assert len(notes) == 1
+    assert "--nodata 255" in notes[0]
+    assert run(path, tmp_path / "ws", progress=Listening(), nodata=255).valid_share == pytest.approx(0.6, abs=0.01)
+    assert len(notes) == 1

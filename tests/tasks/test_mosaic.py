@@ -37,7 +37,7 @@ def test_the_products_are_what_was_predicted(predicted, pixels):
     np.testing.assert_array_equal(classes[valid], stored.argmax(0)[valid])
     assert (classes[~valid] == 255).all()
     assert done.valid_share == pytest.approx(valid.mean()) == pytest.approx(pixels[1].mean())
-    assert set(times(predicted)) == {"classes.tif", "probability.tif"}, "nothing else lies there"
+    assert set(times(predicted)) == {"classes.tif", "classes.qml", "probability.tif"}, "nothing else lies there"
 
 
 def test_what_is_written_is_not_written_again(predicted):
@@ -51,7 +51,7 @@ def test_what_is_written_is_not_written_again(predicted):
 def test_one_product_is_written_alone_and_again_where_it_is_gone(predicted):
     assert mosaic(predicted, "classes").units_run == 1
     first = times(predicted)
-    assert set(first) == {"classes.tif"}
+    assert set(first) == {"classes.tif", "classes.qml"}
     assert mosaic(predicted).units_run == 1
     second = times(predicted)
     assert second["classes.tif"] == first["classes.tif"]
@@ -150,4 +150,6 @@ def test_a_killed_mosaic_leaves_no_half_product(predicted, engine, golden):
     assert not [name for name in times(predicted) if not name.startswith(".")]
     assert Ledger(open_store(predicted), "mosaic").done() == {}
     assert engine.products(predicted) == golden["products"]
-    assert set(times(predicted)) == {"classes.tif", "probability.tif"}, "what the killed one left is swept"
+    assert set(times(predicted)) == {"classes.tif", "classes.qml", "probability.tif"}, (
+        "what the killed one left is swept"
+    )

@@ -186,8 +186,9 @@ def test_what_is_no_scene_is_refused_in_one_sentence(tmp_path):
     path.mkdir()
     refused(path, "There is no file")
     path.rmdir()
-    for name in ("https://localhost/a.tif", "/vsicurl/http://localhost/a.tif", "<VRTDataset>a.tif</VRTDataset>"):
-        refused(name, "There is no file")
+    for name in ("/vsicurl/http://localhost/a.tif", "<VRTDataset>a.tif</VRTDataset>", "ftp://localhost/a.tif"):
+        refused(name, "is no file and no address")
+    refused("http://localhost:1/a.tif", "is not a raster that GDAL can open")
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "uint32", "int32", "int8"])
@@ -214,3 +215,23 @@ def test_a_header_alone_is_refused(tmp_path):
     path = write(tmp_path / "a.tif", np.ones((1, 64, 64), np.uint8))
     path.write_bytes(path.read_bytes()[:8])
     refused(path, "is not a raster")
+
+
+def test_a_palette_s_indexes_are_the_colours_they_stand_for(tmp_path):
+    table = {0: (0, 0, 0, 0), 1: (10, 20, 30, 255), 2: (200, 100, 50, 255), 9: (1, 2, 3, 255)}
+    indexes = np.random.default_rng(0).choice([0, 1, 2, 9], (1, 20, 30)).astype(np.uint8)
+    path = tmp_path / "palette.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=20, width=30, dtype="uint8", photometric="palette",
+        crs="EPSG:32636", transform=UTM, nodata=9,
+    ) as target:  # fmt: skip
+        target.write(indexes)
+        target.write_colormap(1, table)
+    scene = describe_scene(path)
+    assert scene.bands == ("red", "green", "blue")
+    image, valid = read_scene(scene, (slice(2, 18), slice(3, 30)), bands=("blue", "red"))
+    part = indexes[0, 2:18, 3:30]
+    for index, (red, _, blue, _) in table.items():
+        assert set(image[0][part == index]) == {blue}
+        assert set(image[1][part == index]) == {red}
+    np.testing.assert_array_equal(valid, part != 9)  # a GeoTIFF keeps no alpha of a palette, but what is nodata

@@ -61,7 +61,7 @@ def test_scenes_that_overlap_are_painted_in_order(make):
         part, there = union.read((rows, cols))
         np.testing.assert_array_equal(part, canvas[:, rows, cols])
         np.testing.assert_array_equal(there, valid[rows, cols])
-    only, there = union.read(whole(union.grid), only=0)
+    only, there = union.read_one(0, whole(union.grid))
     np.testing.assert_array_equal(only[:, :40, :50], one)
     assert not there[40:].any()
 

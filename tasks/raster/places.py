@@ -1,0 +1,98 @@
+"""Where scenes are: what a user names becomes rasters that GDAL can open.
+
+The user's own words are trusted as far as files and addresses go, never as GDAL's own language: `/vsi...`, connection
+strings and XML are refused, and what GDAL is given for an address is made here.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from infra.errors import UnusableInput
+
+SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
+"""Of the files that are taken from a folder."""
+_GLOB = re.compile(r"[*?\[]")
+
+
+def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The rasters that names mean: files, folders (all rasters in them), globs, s3:// and http(s):// addresses.
+
+    Raises:
+        UnusableInput: a folder or glob that holds none, or a name that is GDAL's own language.
+    """
+    found: list[str] = []
+    for name in names:
+        if is_address(name) or Path(name).is_file():
+            found.append(name)
+        elif Path(name).is_dir():
+            inside = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise UnusableInput(f"The folder {name} holds no raster ({', '.join(SUFFIXES)}); name one that does.")
+            found += inside
+        elif _GLOB.search(name):
+            matching = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207 - may be absolute
+            if not matching:
+                raise UnusableInput(f"Nothing matches {name}; give a pattern that names rasters.")
+            found += matching
+        else:
+            found.append(name)  # to be refused by who opens it
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise UnusableInput(f"{twice[0]} is named twice; name each scene once.")
+    return tuple(found)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is of something that is not a file of this machine."""
+    return name.startswith(("s3://", "http://", "https://"))
+
+
+def gdal_name(name: str) -> str:
+    """What GDAL is given to open.
+
+    Raises:
+        UnusableInput: the name is GDAL's own language, or nothing that geoloom reads.
+    """
+    if name.startswith("s3://"):
+        return f"/vsis3/{name.removeprefix('s3://')}"
+    if is_address(name):
+        parts = urlsplit(name)
+        if not parts.hostname:
+            raise UnusableInput(f"{name} names no server; give https://HOST/PATH.")
+        return f"/vsicurl/{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/%')}" + (
+            f"?{parts.query}" if parts.query else ""
+        )
+    if "://" in name or name.startswith(("/vsi", "<")) or "\n" in name:
+        raise UnusableInput(
+            f"{name[:80]} is no file and no address that geoloom reads; give a path, s3:// or https://."
+        )
+    return name
+
+
+def gdal_options(name: str) -> dict[str, str]:
+    """GDAL's settings for a place: none for a file; no listing of a server's folder, few round trips, patience."""
+    if not is_address(name):
+        return {}
+    options = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": "5",
+        "GDAL_HTTP_RETRY_DELAY": "0.5",
+        "GDAL_HTTP_CONNECTTIMEOUT": "10",
+        "GDAL_HTTP_MULTIPLEX": "YES",
+        "CPL_VSIL_CURL_CHUNK_SIZE": str(1 << 18),
+        "VSI_CACHE": "TRUE",
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if name.startswith("s3://") and endpoint:
+        parts = urlsplit(endpoint)
+        options |= {
+            "AWS_S3_ENDPOINT": parts.netloc,
+            "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    return options
