@@ -146,8 +146,8 @@ def _result(found: list[dict[str, Any]], rest: dict[str, float]) -> Result:
         "Every step in a process of its own over worlds of RGB (larger ones than 8192² repeat it), three convolutions, "
         f"{WORKERS} lanes or {WORKERS} worker processes. Held is what a process has after its imports and one batch "
         f"through the network ({number(rest['predict'])} MB for a worker that predicts); the other columns are the "
-        "peaks beyond that, of the main process, of the largest worker, and of all together. Pages of libraries' files, "
-        "which the system can drop, are not counted.",
+        "peaks beyond that, of the main process, of the largest worker, and of all together. Pages of libraries' "
+        "files, which the system can drop, are not counted.",
         ("scene", "step", "seconds", "MPix/s", "held MB", "main MB", "worker MB", "sum MB"),
         tuple(rows),
         {"runs": found, "worker_held_mb": rest, "spread": spread},
