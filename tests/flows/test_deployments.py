@@ -129,6 +129,7 @@ def check(env, run, out):
     logs = call(env, "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
     assert run["state_type"] == "COMPLETED", "\n".join(entry["message"] for entry in logs)
     assert {p.name for p in (out / "products").iterdir()} == {
+        "classes.qml",
         "classes.tif",
         "probability.tif",
         "scores.json",
