@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, Security, SpecCluster
+from distributed import Nanny, Scheduler, Security, SpecCluster, Status
 
 from infra.cluster import cores
 from infra.errors import UnusableInput
@@ -25,6 +25,25 @@ from infra.settings import Settings
 
 THREADS = 2
 """Jobs of a process at a time: one is in the network while the other reads and writes."""
+
+STARTS = 3
+"""Times that a process is started before the cluster counts as one that cannot be."""
+
+
+class StubbornNanny(Nanny):
+    """Starts its worker again where the process dies before it is up; Dask gives up there, and on the whole cluster.
+
+    A worker that dies later is started again by Dask itself.
+    """
+
+    async def instantiate(self) -> Status:
+        """Start the worker process."""
+        status = await super().instantiate()
+        for _ in range(STARTS - 1):
+            if status == Status.running or self.status not in (Status.init, Status.starting):
+                break
+            status = await super().instantiate()
+        return status
 
 
 @contextmanager
@@ -56,7 +75,7 @@ def processes_here(kind: str, workers: int | None) -> Iterator[SpecCluster]:
     with dask.config.set(settings):
         cluster = SpecCluster(
             scheduler={"cls": Scheduler, "options": common | {"dashboard_address": "127.0.0.1:0"}},
-            workers={n: {"cls": Nanny, "options": nanny | own} for n, own in enumerate(options)},
+            workers={n: {"cls": StubbornNanny, "options": nanny | own} for n, own in enumerate(options)},
             security=security,
             silence_logs=quiet,
         )

@@ -52,6 +52,28 @@ def test_workers_whose_memory_is_full_are_not_waited_for(dask_processes):
                 cluster.run(jobs, done=no_matter)
 
 
+def test_a_worker_that_is_killed_as_it_starts_is_started_again():
+    killed = []
+
+    def kill_the_first():
+        def workers():
+            found = psutil.Process().children(recursive=True)
+            return [p for p in found if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+
+        for process in until(workers)[:1]:
+            process.kill()
+            killed.append(process.pid)
+
+    thread = threading.Thread(target=kill_the_first)
+    thread.start()
+    told = []
+    with open_cluster("processes", workers=2) as cluster:
+        thread.join()
+        cluster.run([Job(f"{n}", give, (n,)) for n in range(8)], done=lambda _, result: told.append(result))
+    assert killed
+    assert len(told) == 8
+
+
 # The flow dies.
 
 
