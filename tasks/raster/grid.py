@@ -52,11 +52,21 @@ def from_json(document: dict[str, Any]) -> GeoBox:
     return GeoBox(tuple(document["shape"]), Affine(*document["transform"]), document["crs"])
 
 
+def shape_of(window: Window) -> tuple[int, int]:
+    """Rows and columns of a window."""
+    return window[0].stop - window[0].start, window[1].stop - window[1].start
+
+
+def grown(window: Window, reach: int) -> Window:
+    """A window with so many pixels more at each side, but for what would lie before row or column 0."""
+    rows, cols = (slice(max(s.start - reach, 0), s.stop + reach) for s in window)
+    return rows, cols
+
+
 def crop(grid: GeoBox, window: Window) -> GeoBox:
     """The grid of one window."""
     rows, cols = window
-    shape = (rows.stop - rows.start, cols.stop - cols.start)
-    return GeoBox(shape, grid.affine @ Affine.translation(cols.start, rows.start), grid.crs)
+    return GeoBox(shape_of(window), grid.affine @ Affine.translation(cols.start, rows.start), grid.crs)
 
 
 def whole(grid: GeoBox) -> Window:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.raster.grid import Window, within
+from tasks.raster.grid import Window, grown, shape_of, within
 from tasks.raster.layer import Layer, Part
 
 Merge = Literal["over", "median", "feather"]
@@ -43,7 +43,7 @@ def merge_layers(layers: Iterable[Layer], window: Window, *, bands: int, dtype: 
 
 
 def _over(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixels:
-    shape = _shape(window)
+    shape = shape_of(window)
     image, valid = None, np.zeros(shape, np.bool_)
     for part in _parts(layers, window, dtype):
         if image is None and part.valid.shape == shape:  # the common case: no second array, no second pass
@@ -60,7 +60,7 @@ def _over(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixels
 
 def _median(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixels:
     rows, cols = window
-    shape = _shape(window)
+    shape = shape_of(window)
     image, valid = np.zeros((bands, *shape), dtype), np.zeros(shape, np.bool_)
     for top in range(rows.start, rows.stop, ROWS):
         band = slice(top, min(top + ROWS, rows.stop))
@@ -76,13 +76,12 @@ def _median(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixe
 
 
 def _feather(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixels:
-    rows, cols = window
-    around = slice(max(rows.start - FADE, 0), rows.stop + FADE), slice(max(cols.start - FADE, 0), cols.stop + FADE)
+    around = grown(window, FADE)
     inner = within(window, around)
-    shape = _shape(window)
+    shape = shape_of(window)
     total, weights = np.zeros((bands, *shape), np.float64), np.zeros(shape, np.float64)
     for part in _parts(layers, around, dtype):
-        data, image = np.zeros(_shape(around), np.bool_), np.zeros((bands, *_shape(around)), dtype)
+        data, image = np.zeros(shape_of(around), np.bool_), np.zeros((bands, *shape_of(around)), dtype)
         data[part.place] = part.valid
         image[:, part.place[0], part.place[1]] = part.image
         far = np.minimum(ndimage.distance_transform_edt(np.pad(data, 1)), FADE)[1:-1, 1:-1][inner]
@@ -102,10 +101,6 @@ _WAYS: Mapping[Merge, Callable[[list[Layer], Window, int, str], Pixels]] = {
 
 def _parts(layers: Iterable[Layer], window: Window, dtype: str) -> Iterable[Part]:
     return (part for part in (layer.read(window, dtype) for layer in layers) if part is not None)
-
-
-def _shape(window: Window) -> tuple[int, int]:
-    return window[0].stop - window[0].start, window[1].stop - window[1].start
 
 
 def _round(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
-from tasks.raster.grid import Bounds, Control, Window, crop, window_of
+from tasks.raster.grid import Bounds, Control, Window, crop, grown, window_of
 from tasks.raster.layer import Layer
 from tasks.raster.merge import FADE, Merge, merge_layers
 from tasks.raster.scene import Scene
@@ -52,11 +52,7 @@ class Union:
 
     def seen_in(self, window: Window) -> tuple[int, ...]:
         """Numbers of the scenes that a window's pixels may depend on."""
-        reach = FADE if self.merge == "feather" else 0
-        around = (
-            slice(max(window[0].start - reach, 0), window[0].stop + reach),
-            slice(max(window[1].start - reach, 0), window[1].stop + reach),
-        )
+        around = grown(window, FADE if self.merge == "feather" else 0)
         return tuple(n for n, layer in enumerate(self.layers) if layer.inside(around) is not None)
 
 
