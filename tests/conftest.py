@@ -10,7 +10,12 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what tests start must not inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis
 import pytest
+
+# How long an example takes says something about the machine, not about what is tested.
+hypothesis.settings.register_profile("geoloom", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("geoloom")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

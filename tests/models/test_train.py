@@ -196,7 +196,7 @@ def test_the_clock_ends_it_and_lowers_the_rate(tmp_path):
 
     began = time.monotonic()
     result = run(tmp_path, batches=slow, steps=100_000, minutes=1.5 / 60, validate=[draw(1)])
-    assert 1.4 < time.monotonic() - began < 6
+    assert 1.4 < time.monotonic() - began < 30
     assert 2 < result.steps < 1000
     assert result.history.steps[-1].learning_rate < 0.2e-3
     assert result.history.checks

@@ -45,7 +45,7 @@ def fail_at(number, bad, folder):
     return number
 
 
-def tiles(folder, number, seconds=30):
+def tiles(folder, number, seconds=120):
     """A long job that asks between tiles whether it is still wanted, and can be seen while it is at work."""
     seen = Path(folder) / f"at-work-{number}"
     seen.touch()

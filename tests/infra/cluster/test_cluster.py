@@ -163,7 +163,7 @@ def test_an_interrupt_ends_jobs_within_a_tile(cluster, tmp_path, terminated_when
     begun = time.monotonic()
     with pytest.raises(Terminated):
         cluster.run([Job(f"{n}", tiles, (tmp_path, n)) for n in range(20)], done=no_matter)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert list(tmp_path.iterdir()) == []  # they had ended when it was raised
     # The next run does not remember.
     cluster.run([Job("0", tiles, (tmp_path, 0, 0.1))], done=no_matter)
@@ -174,7 +174,7 @@ def test_an_error_ends_the_jobs_beside_it_within_a_tile(cluster, tmp_path):
     begun = time.monotonic()
     with pytest.raises(ZeroDivisionError):
         cluster.run(jobs, done=no_matter)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert not list(tmp_path.glob("at-work-*"))
 
 
@@ -200,7 +200,7 @@ def test_a_worker_that_is_killed_costs_its_jobs_a_second_run_and_no_more(cluster
     cluster.run([Job(f"{n}", die_once, (n, tmp_path)) for n in range(12)], done=lambda j, r: told.append(r))
     assert sorted(told) == list(range(12))
     assert (tmp_path / "died").exists()
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while len(now := set(cluster.everywhere(os.getpid))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
     assert len(now - before) == 1  # Dask's nanny has started another
@@ -219,7 +219,7 @@ def test_a_job_that_kills_every_worker_is_named():
 
 def test_lanes_run_side_by_side_and_are_one_thread_more_than_networks():
     running, most, lock = 0, 0, threading.Lock()
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=60)
 
     def work(number):
         nonlocal running, most

@@ -33,7 +33,7 @@ def refused(kind, **options):
     return str(caught.value)
 
 
-def until(true, seconds=20):
+def until(true, seconds=60):
     """Wait for something; False where it never was so."""
     end = time.monotonic() + seconds
     while not (found := true()) and time.monotonic() < end:
@@ -46,7 +46,7 @@ def test_workers_whose_memory_is_full_are_not_waited_for(dask_processes):
     with dask_processes() as processes:
         _, address = processes.scheduler("127.0.0.1")
         processes.workers(address, *ONE, "--memory-limit", "600 MB")
-        with open_cluster(address, patience=10) as cluster:
+        with open_cluster(address, patience=120) as cluster:
             jobs = [Job("hoard", hoard, (440,)), *(Job(f"{n}", tiles, (processes.folder, n, 0)) for n in range(9))]
             with pytest.raises(GeoloomError, match=r"full.*--memory-limit"):
                 cluster.run(jobs, done=no_matter)
@@ -107,9 +107,9 @@ def test_workers_die_with_a_flow_that_is_killed(flow):
     process, workers, everyone = flow("hold")
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
-    assert psutil.wait_procs(everyone, timeout=5)[1] == []
+    assert psutil.wait_procs(everyone, timeout=30)[1] == []
 
 
 @pytest.mark.slow
@@ -117,12 +117,12 @@ def test_an_interrupt_of_the_whole_group_ends_all_and_the_workers_say_nothing(fl
     process, _, everyone = flow("tiles")
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begun < 10
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 30
     assert process.returncode in {1, 130, -signal.SIGINT}
     assert errors.strip().endswith("KeyboardInterrupt")
     assert errors.count("Traceback") == 1, errors
-    assert psutil.wait_procs(everyone, timeout=5)[1] == []
+    assert psutil.wait_procs(everyone, timeout=30)[1] == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,7 +147,7 @@ def test_a_run_in_another_thread_is_stopped_by_name_or_all_at_once(tmp_path):
         assert until(lambda: all(list((tmp_path / f"{n}").glob("*")) for n in range(2)))
         stopping.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert ended == [stopping.Stopped] * 2
     assert list(tmp_path.glob("*/*")) == []
     stopping.check()  # this thread works for none of them
@@ -166,7 +166,7 @@ def test_a_cluster_without_workers_and_then_with_and_then_without_its_scheduler(
         assert f"No worker of --cluster {address} came within 1 s" in refused(address, patience=0.6)
 
         first = processes.workers(address, *ONE, "--no-nanny")
-        with open_cluster(address, patience=20) as cluster:
+        with open_cluster(address, patience=120) as cluster:
             assert cluster.workers == cluster.lanes == 1
         assert "has the resource GPU; start them with 'dask worker --resources GPU=1'" in refused(
             address, device="cuda"
@@ -182,7 +182,7 @@ def test_a_cluster_without_workers_and_then_with_and_then_without_its_scheduler(
         # Another comes, and takes part in a run that has begun.
         processes.workers(address, *ONE, "--no-nanny")
         told = []
-        with open_cluster(address, patience=20) as cluster:
+        with open_cluster(address, patience=120) as cluster:
             cluster.run([Job("a", give, (0,))], done=lambda *_: told.append("a"))
 
             begun = []
@@ -194,8 +194,8 @@ def test_a_cluster_without_workers_and_then_with_and_then_without_its_scheduler(
 
             with pytest.raises(GeoloomError, match=r"scheduler at tcp://.* is gone; start it again"):
                 cluster.run((Job(f"{n}", give, (n,)) for n in range(10**6)), done=done)
-            assert time.monotonic() - begun[0] < 10
-        assert time.monotonic() - begun[0] < 15
+            assert time.monotonic() - begun[0] < 30
+        assert time.monotonic() - begun[0] < 60
         assert told == ["a"]
 
 

@@ -116,7 +116,7 @@ def queue(home, monkeypatch):
 
 @pytest.mark.usefixtures("queue")
 def test_a_run_through_a_queue():
-    with open_cluster("slurm", workers=2, patience=30) as cluster:
+    with open_cluster("slurm", workers=2, patience=120) as cluster:
         assert (cluster.workers, cluster.lanes) == (4, 2)
         assert cluster.memory <= 2**30
         told = []
@@ -124,7 +124,7 @@ def test_a_run_through_a_queue():
         assert sorted(told) == [divmod(n, 7) for n in range(20)]
         workers = [psutil.Process(pid) for pid in cluster.everywhere(os.getpid)]
         assert workers
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its half-made cluster is not closed
@@ -134,7 +134,7 @@ def test_kubernetes_out_of_reach_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     begun = time.monotonic()
     assert refused("kubernetes", workers=2).startswith("--cluster kubernetes could not be opened (")
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     gc.collect()
 
 
