@@ -27,6 +27,7 @@ from tasks.params import (
     PredictParams,
     RunParams,
     TrainParams,
+    VectorizeParams,
     WorldParams,
 )
 
@@ -53,9 +54,10 @@ Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://buck
 
 @app.command(name="map")
 def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None = None, label: LabelParams | None = None,
-        train: TrainParams | None = None, predict: PredictParams | None = None, evaluate: EvaluateParams | None = None,
+        train: TrainParams | None = None, predict: PredictParams | None = None,
+        vectorize: VectorizeParams = VectorizeParams(), evaluate: EvaluateParams | None = None,
         run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
-    """Map scenes: ingest, label and train where asked for, predict, mosaic, evaluate where there is a truth.
+    """Map scenes: ingest, label and train where asked for, predict, mosaic, vectorize, evaluate where there is a truth.
 
     Parameters
     ----------
@@ -78,7 +80,14 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
             progress.note("Starting the Prefect flow map-scenes ...")
             with also_telling(progress):
                 outcome.outputs |= map_scenes(
-                    out, params, label=label, train=train, predict=chosen, evaluate=evaluate, run=run
+                    out,
+                    params,
+                    label=label,
+                    train=train,
+                    predict=chosen,
+                    vectorize=vectorize,
+                    evaluate=evaluate,
+                    run=run,
                 )
         lost = outcome.outputs.pop("lost_tiles", None)
         if lost:
@@ -167,6 +176,22 @@ def mosaic(workspace: Workspace, params: Annotated[MosaicParams, Flat] = MosaicP
         done = steps.mosaic(workspace, params, progress=progress)
         outcome.outputs |= done.products
         outcome.counts |= {"units_total": done.units_total, "units_run": done.units_run}
+        outcome.lines += done.products.values()
+
+
+@app.command
+def vectorize(workspace: Workspace, params: Annotated[VectorizeParams, Flat] = VectorizeParams(), *,
+              run: Across = ClusterParams(), show: Show = Show()) -> None:  # fmt: skip
+    """Draw buildings and roads: GeoPackage, GeoParquet and PMTiles."""
+    with show.speak("vectorize") as (outcome, progress):
+        done = steps.vectorize(params, workspace, run=run, progress=progress)
+        outcome.outputs |= done.products
+        outcome.counts |= {
+            "features": done.features,
+            "units_total": done.units_total,
+            "units_run": done.units_run,
+        }
+        outcome.lines += [f"{layer}: {count} features" for layer, count in done.features.items()]
         outcome.lines += done.products.values()
 
 

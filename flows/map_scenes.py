@@ -1,4 +1,4 @@
-"""The flow from scenes to a map: ingest ─▶ (label ─▶ train ─▶) predict ─▶ mosaic (─▶ evaluate)."""
+"""The flow from scenes to a map: ingest ─▶ (label ─▶ train ─▶) predict ─▶ mosaic ─▶ vectorize (─▶ evaluate)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from flows.gpu_pool import run_on_gpu_pool
 from infra.errors import UnusableInput
 from infra.lease import hold
 from infra.store import open_store
-from tasks.params import DeviceParams, EvaluateParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+from tasks.params import (
+    DeviceParams,
+    EvaluateParams,
+    IngestParams,
+    LabelParams,
+    PredictParams,
+    RunParams,
+    TrainParams,
+    VectorizeParams,
+)
 
 
 @flow(name="map-scenes")
@@ -23,6 +32,7 @@ def map_scenes(
     label: LabelParams | None = None,
     train: TrainParams | None = None,
     predict: PredictParams = PredictParams(),
+    vectorize: VectorizeParams = VectorizeParams(),
     evaluate: EvaluateParams | None = None,
     run: RunParams = RunParams(),
 ) -> dict[str, str]:
@@ -34,6 +44,7 @@ def map_scenes(
         label: Label the scenes first; a ready model needs no labels.
         train: Train on these labels before predicting.
         predict: The model and its tiles.
+        vectorize: What to draw of the map.
         evaluate: Score the map against a truth.
         run: Where it runs.
     """
@@ -49,7 +60,7 @@ def map_scenes(
     # A worker of another pool stands in another folder.
     store = open_store(out if "://" in out else str(Path(out).absolute()))
     with hold(store, command="map", under=run.lease) as lease:
-        return _map(store.url, ingest, label, train, predict, evaluate, run, lease.token)
+        return _map(store.url, ingest, label, train, predict, vectorize, evaluate, run, lease.token)
 
 
 def _map(
@@ -58,11 +69,12 @@ def _map(
     label: LabelParams | None,
     train: TrainParams | None,
     predict: PredictParams,
+    vectorize: VectorizeParams,
     evaluate: EvaluateParams | None,
     run: RunParams,
     lease: str,
 ) -> dict[str, str]:
-    chosen = [True, label is not None, train is not None, True, True, evaluate is not None]
+    chosen = [True, label is not None, train is not None, True, True, True, evaluate is not None]
     progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
     elsewhere = run.model_copy(update={"lease": lease})
@@ -83,11 +95,13 @@ def _map(
     else:
         _, lost = tasks.predict(predict, out, run, share)
     products["classes"], products["probability"] = tasks.mosaic(out, next(shares))
+    vectors = tasks.vectorize(vectorize, out, run, next(shares))
+    products |= vectors
     if evaluate is not None:
         products["scores"], rows = tasks.evaluate(evaluate, out, next(shares))
         show_scores(rows)
     products["picture"] = tasks.draw(out, evaluate)
-    show_map(products["picture"], [products["classes"], products["probability"]])
+    show_map(products["picture"], [products["classes"], products["probability"], *vectors.values()])
     end_progress(progress)
     if lost:
         products["lost_tiles"] = "; ".join(lost)

@@ -19,6 +19,7 @@ from tasks.params import (
     PredictParams,
     RunParams,
     TrainParams,
+    VectorizeParams,
 )
 
 # No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
@@ -55,6 +56,12 @@ def mosaic(out: str, share: Share) -> list[str]:
     """GeoTIFFs; returns their paths."""
     done = steps.mosaic(out, progress=PrefectProgress(share))
     return [done.products["classes"], done.products["probability"]]
+
+
+@task(name="vectorize", **_STEP)
+def vectorize(params: VectorizeParams, out: str, run: ClusterParams, share: Share) -> dict[str, str]:
+    """Buildings and roads; returns their files, by name."""
+    return steps.vectorize(params, out, run=run, progress=PrefectProgress(share)).products
 
 
 @task(name="evaluate", **_STEP)

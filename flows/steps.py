@@ -20,6 +20,7 @@ from tasks.params import (
     PredictParams,
     RunParams,
     TrainParams,
+    VectorizeParams,
     WorldParams,
 )
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tasks.predict import Predicted
     from tasks.status import Status
     from tasks.train import Trained
+    from tasks.vectorize import Vectorized
 
 
 def ingest(params: IngestParams, out: str, *, run: ClusterParams, progress: Progress) -> Ingested:
@@ -96,6 +98,19 @@ def mosaic(
         from tasks.mosaic import mosaic as step
 
         return step(params, store, grip=lease.grip, progress=progress)
+
+
+def vectorize(params: VectorizeParams, out: str, *, run: ClusterParams, progress: Progress) -> Vectorized:
+    """Buildings and roads from a prediction."""
+    from infra.cluster import open_cluster
+    from infra.lease import hold
+
+    store = _workspace(out)
+    with hold(store, command="vectorize", under=run.lease) as lease:
+        from tasks.vectorize import vectorize as step
+
+        with open_cluster(run.cluster, workers=run.workers) as cluster:
+            return step(params, store, grip=lease.grip, cluster=cluster, progress=progress)
 
 
 def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluated:

@@ -200,6 +200,26 @@ class MosaicParams(Parameters):
     products: Names = Field(default=("classes", "probability"), description="classes, probability.")
 
 
+class VectorizeParams(Parameters):
+    """What to draw of a map, and how."""
+
+    areas: Names | None = Field(
+        default=None, description="Classes drawn as polygons; building by default, where there is one."
+    )
+    lines: Names | None = Field(
+        default=None, description="Classes drawn as a network of lines; road by default, where there is one."
+    )
+    outlines: Literal["square", "pixels"] = Field(
+        default="square", description="Outlines as a surveyor would draw them, or along pixel edges."
+    )
+    smallest: float = Field(
+        default=10.0, ge=0, description="Square metres of the smallest area; pixels where there is no CRS."
+    )
+    shortest: float = Field(
+        default=10.0, ge=0, description="Metres of the shortest line that joins nothing; pixels where there is no CRS."
+    )
+
+
 class EvaluateParams(Parameters):
     """What to score, against what."""
 

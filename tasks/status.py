@@ -12,7 +12,7 @@ from infra.store import Store
 from tasks.raster import cube as cubes
 from tasks.raster import labels
 from tasks.raster.zarrays import open_group
-from tasks.workspace import CUBE, DOCUMENT, INGEST, LABEL, LABELS, MOSAIC, PREDICT, PROBABILITY, STEPS
+from tasks.workspace import CUBE, DOCUMENT, INGEST, LABEL, LABELS, MOSAIC, PREDICT, PROBABILITY, STEPS, VECTORIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Status:
 
     def lines(self) -> list[str]:
         """The status as a person reads it."""
-        rows = [f"{name:<8} {_tell(step)}" for name, step in self.steps.items()]
-        return [*rows, f"strips   {self.strips}", f"at work  {self.holder or 'nobody'}"]
+        rows = [f"{name:<9} {_tell(step)}" for name, step in self.steps.items()]
+        return [*rows, f"strips    {self.strips}", f"at work   {self.holder or 'nobody'}"]
 
 
 def read_status(store: Store) -> Status:
@@ -83,6 +83,8 @@ def _totals(store: Store) -> dict[str, int]:
         side: Any = open_group(store.zarr(PROBABILITY), made_by="predict").attrs["block"]
         totals[PREDICT] = blocks(side)
         totals[MOSAIC] = 2
+        if store.keys("vectors"):
+            totals[VECTORIZE] = blocks(side)
     return totals
 
 

@@ -21,8 +21,10 @@ from tasks.raster.zarrays import CHUNK
 FORMAT_VERSION = 3
 DOCUMENT = "workspace.json"
 CUBE, LABELS, PROBABILITY = "cube.zarr", "labels.zarr", "probability.zarr"
-INGEST, LABEL, PREDICT, MOSAIC = STEPS = ("ingest", "label", "predict", "mosaic")
+INGEST, LABEL, PREDICT, MOSAIC, VECTORIZE = STEPS = ("ingest", "label", "predict", "mosaic", "vectorize")
 """Steps that keep a ledger, by the names that they have there."""
+DRAW = "draw"
+"""The ledger of the files that vectorize makes of its blocks."""
 
 
 @dataclass(frozen=True, slots=True)

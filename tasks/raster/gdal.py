@@ -8,6 +8,7 @@ driver. A test holds that no other module imports rasterio.
 from __future__ import annotations
 
 import os
+import warnings
 
 SETTINGS = {
     "GDAL_SKIP": "VRT,WMS,WCS,WMTS,HTTP,GTI,STACIT,STACTA",
@@ -29,5 +30,8 @@ import rasterio.transform  # noqa: E402
 import rasterio.vrt  # noqa: E402
 import rasterio.warp  # noqa: E402
 import rasterio.windows  # noqa: E402
+
+# That pixels lie nowhere on the globe is nothing to warn of: geoloom works in pixels then, and says so.
+warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
 
 __all__ = ["rasterio"]

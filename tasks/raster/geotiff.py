@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,7 +149,7 @@ def overview_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _write_overview(source: Path, path: Path, layout: Layout, *, shape: tuple[int, int]) -> None:
-    with _quiet(), rasterio.open(source) as below, _create(path, layout, shape=shape) as target:
+    with rasterio.open(source) as below, _create(path, layout, shape=shape) as target:
         for rows, cols in windows(below.shape, STRIDE):
             pixels = below.read(window=rasterio.windows.Window.from_slices(rows, cols))
             if layout.overviews == "MODE":
@@ -164,7 +163,6 @@ def _write_overview(source: Path, path: Path, layout: Layout, *, shape: tuple[in
 def _create(path: Path, layout: Layout, *, shape: tuple[int, int], **place: Any) -> Iterator[Any]:
     """A tiled file of a layout's bands, colours and compression; the scene and its overviews are made alike."""
     with (
-        _quiet(),
         rasterio.open(
             path,
             "w",
@@ -191,14 +189,6 @@ def _create(path: Path, layout: Layout, *, shape: tuple[int, int], **place: Any)
         if layout.palette is not None:
             target.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(layout.palette)})
         yield target
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Pixel space is no mistake here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield
 
 
 @contextmanager

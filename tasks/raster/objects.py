@@ -12,76 +12,84 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
-from shapely.geometry import shape
 
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """What of a class lies in one block; all arrays but the edges have one entry a piece."""
+class Objects:
+    """Connected regions of a class, each whole."""
 
-    window: Window
-    first: NDArray[np.int64]
-    """Row * columns of the scene + column of its first pixel in reading order."""
+    ids: NDArray[np.int64]
+    """From the first pixel in reading order, so that it does not depend on blocks or workers: row * columns + column,
+    and 1 more."""
     pixels: NDArray[np.int64]
     sums: NDArray[np.int64]
-    """Of a quantity over its pixels, such as probabilities in 254ths: whole numbers, so that order does not matter."""
+    """Of a quantity over their pixels, such as probabilities in 254ths: whole numbers, so order does not matter."""
     outlines: NDArray[np.object_]
-    """Polygons along pixel edges, in columns and rows of the scene."""
-    top: NDArray[np.int32]
-    """Along the block's first row: number of the piece at each pixel, from 1; 0 where there is none."""
-    bottom: NDArray[np.int32]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
+    """Polygons with their holes, along pixel edges, in columns and rows of the scene."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def chosen(self, which: NDArray[np.bool_]) -> Objects:
+        """Some of them."""
+        return Objects(self.ids[which], self.pixels[which], self.sums[which], self.outlines[which])
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
-    """One connected region of a class."""
+class Pieces:
+    """Parts of objects that reach beyond one block."""
 
-    id: int
-    """From its first pixel in reading order, so that it does not depend on blocks or workers: row * columns + column,
-    and 1 more."""
-    pixels: int
-    mean: float
-    """Of the quantity that was summed."""
-    outline: shapely.Polygon
-    """Along pixel edges, with its holes, in columns and rows of the scene."""
+    window: Window
+    parts: Objects
+    """Each with the id that it would have alone."""
+    edges: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+    """Along the block's first and last row, and its first and last column: number of the part at each pixel, from 1; 0
+    where there is none."""
 
 
-def find_pieces(mask: NDArray[np.bool_], values: NDArray[np.uint8], window: Window, *, columns: int) -> Pieces:
-    """The connected pieces of a mask: pixels that share an edge.
+def find_objects(
+    mask: NDArray[np.bool_], values: NDArray[np.uint8], window: Window, *, shape: tuple[int, int]
+) -> tuple[Objects, Pieces]:
+    """The connected regions of a mask: pixels that share an edge.
 
     Args:
         mask: (y, x), a block of the class.
-        values: (y, x), what is summed over each piece.
+        values: (y, x), what is summed over each region.
         window: where the block lies in the scene.
-        columns: of the scene.
+        shape: rows and columns of the scene.
+
+    Returns:
+        Objects that lie within the block, and the parts of those that may go on in others.
     """
     labels, count = ndimage.label(mask, output=np.int32)
     rows, cols = window
     flat = labels.ravel()
     places = np.flatnonzero(flat)
-    numbers, index = np.unique(flat[places], return_index=True)
-    assert len(numbers) == count
+    _, index = np.unique(flat[places], return_index=True)
     row, col = np.divmod(places[index], labels.shape[1])
     outlines = np.empty(count, object)
     corner = rasterio.Affine.translation(cols.start, rows.start)
     for document, number in rasterio.features.shapes(labels, mask=mask, connectivity=4, transform=corner):
-        outlines[int(number) - 1] = _valid(shape(document))
-    return Pieces(
-        window,
-        (row + rows.start).astype(np.int64) * columns + col + cols.start,
+        outlines[int(number) - 1] = _valid(shapely.geometry.shape(document))
+    found = Objects(
+        (row + rows.start).astype(np.int64) * shape[1] + col + cols.start + 1,
         np.bincount(flat, minlength=count + 1)[1:].astype(np.int64),
         np.bincount(flat, weights=values.ravel(), minlength=count + 1)[1:].astype(np.int64),
         outlines,
-        labels[0].copy(),
-        labels[-1].copy(),
-        labels[:, 0].copy(),
-        labels[:, -1].copy(),
     )
+    goes_on = np.zeros(count + 1, bool)
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    ends = (rows.start == 0, rows.stop == shape[0], cols.start == 0, cols.stop == shape[1])
+    for side, at_the_end in zip(sides, ends, strict=True):
+        if not at_the_end:
+            goes_on[side] = True
+    goes_on[0] = False
+    numbers = np.where(goes_on, np.cumsum(goes_on), 0).astype(np.int32)
+    top, bottom, left, right = (numbers[side] for side in sides)
+    return found.chosen(~goes_on[1:]), Pieces(window, found.chosen(goes_on[1:]), (top, bottom, left, right))
 
 
 def _valid(outline: shapely.Polygon) -> shapely.Polygon:
@@ -110,29 +118,29 @@ class Gathering:
         self._parent = [0]
         self._open: dict[int, _Open] = {}
 
-    def add(self, pieces: Pieces) -> list[Object]:
+    def add(self, pieces: Pieces) -> Objects:
         """Take the next block in reading order; gives the objects that it was the last to see."""
-        cols = pieces.window[1]
-        starts_row, ends_row = cols.start == 0, cols.stop == len(self._above)
+        cols, parts = pieces.window[1], pieces.parts
+        top, bottom, left, right = pieces.edges
         base = len(self._parent)
-        for n in range(len(pieces.first)):
+        for n in range(len(parts)):
             self._parent.append(base + n)
             self._open[base + n] = _Open(
-                int(pieces.first[n]), int(pieces.pixels[n]), int(pieces.sums[n]), [pieces.outlines[n]]
+                int(parts.ids[n]), int(parts.pixels[n]), int(parts.sums[n]), [parts.outlines[n]]
             )
-        self._join(self._above[cols], _named(pieces.top, base))
-        if not starts_row and self._left is not None:
-            self._join(self._left, _named(pieces.left, base))
-        self._left = _named(pieces.right, base)
-        self._below[cols] = _named(pieces.bottom, base)
-        return self._close_row() if ends_row else []
+        self._join(self._above[cols], _named(top, base))
+        if cols.start > 0 and self._left is not None:
+            self._join(self._left, _named(left, base))
+        self._left = _named(right, base)
+        self._below[cols] = _named(bottom, base)
+        return self._close_row() if cols.stop == len(self._above) else _table([])
 
-    def end(self) -> list[Object]:
+    def end(self) -> Objects:
         """After the last block: the objects that reach the scene's last row."""
         self._above[:] = 0
         return self._emit(set())
 
-    def _close_row(self) -> list[Object]:
+    def _close_row(self) -> Objects:
         """Objects that do not reach the row of blocks below are whole."""
         roots = np.array([self._root(n) for n in range(len(self._parent))], np.int64)
         self._above, self._below = roots[self._below], np.zeros_like(self._below)
@@ -149,10 +157,10 @@ class Gathering:
         self._left = None
         return whole
 
-    def _emit(self, kept: set[int]) -> list[Object]:
+    def _emit(self, kept: set[int]) -> Objects:
         whole = sorted((o for root, o in self._open.items() if root not in kept), key=lambda o: o.first)
         self._open = {root: o for root, o in self._open.items() if root in kept}
-        return [Object(o.first + 1, o.pixels, o.total / o.pixels, _joined(o.outlines)) for o in whole]
+        return _table(whole)
 
     def _join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
         both = (one > 0) & (other > 0)
@@ -175,6 +183,14 @@ class Gathering:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
         return number
+
+
+def _table(whole: list[_Open]) -> Objects:
+    outlines = np.empty(len(whole), object)
+    outlines[:] = [_joined(o.outlines) for o in whole]
+    columns = np.array([(o.first, o.pixels, o.total) for o in whole], np.int64).reshape(-1, 3)
+    ids, pixels, sums = columns.T
+    return Objects(ids, pixels, sums, outlines)
 
 
 def _joined(outlines: list[shapely.Polygon]) -> shapely.Polygon:

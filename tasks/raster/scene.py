@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -239,9 +238,7 @@ def open_raster(path: str | Path) -> Iterator[Any]:
             raise UnusableInput(f"{name} is empty (0 bytes); get it again.")
     with rasterio.Env(**gdal_options(name)):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                source = rasterio.open(place)
+            source = rasterio.open(place)
         except rasterio.errors.RasterioError as error:
             raise UnusableInput(f"{name} is not a raster that GDAL can open ({_first_line(error)}).") from error
         with source:

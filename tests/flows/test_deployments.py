@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENTS = {
     "map-scenes/nightly", "map-scenes/cpu", "ingest-scenes/cpu", "label-scene/cpu", "train-model/cpu",
-    "train-model/gpu", "predict-scene/cpu", "predict-scene/gpu", "mosaic-scene/cpu", "evaluate-map/cpu",
+    "train-model/gpu", "predict-scene/cpu", "predict-scene/gpu", "mosaic-scene/cpu", "vectorize-map/cpu",
+    "evaluate-map/cpu",
 }  # fmt: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(420)]

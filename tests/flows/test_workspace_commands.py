@@ -120,7 +120,8 @@ def test_the_status_says_what_each_step_has_done(geoloom, ws, quick_model):
     report, _ = geoloom("status", ws)
     none = {"done": 0, "short": 0, "total": None}
     assert report["steps"] == {
-        "ingest": {"done": 1, "short": 0, "total": 1}, "label": none, "predict": none, "mosaic": none
+        "ingest": {"done": 1, "short": 0, "total": 1}, "label": none, "predict": none, "mosaic": none,
+        "vectorize": none,
     }  # fmt: skip
     assert (report["holder"], report["strips"]) == (None, 0)
     params = PredictParams(model=str(quick_model), precision="float32", keep_strips=True)
@@ -134,7 +135,9 @@ def test_the_status_says_what_each_step_has_done(geoloom, ws, quick_model):
     assert geoloom("status", ws)[0]["strips"] == 0
 
 
-@pytest.mark.parametrize("words", [("status",), ("predict",), ("mosaic",), ("clean",), ("label", "--truth", "x.tif")])
+@pytest.mark.parametrize(
+    "words", [("status",), ("predict",), ("mosaic",), ("vectorize",), ("clean",), ("label", "--truth", "x.tif")]
+)
 def test_a_mistyped_workspace_is_refused_and_not_made(geoloom, tmp_path, words):
     name, *options = words
     _, said = geoloom(name, tmp_path / "typo", *options, code=2)
@@ -202,7 +205,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["map", "ingest", "label", "predict", "mosaic", "evaluate", "clean"])
+@pytest.mark.parametrize("name", ["map", "ingest", "label", "predict", "mosaic", "vectorize", "evaluate", "clean"])
 def test_who_comes_second_leaves_at_once(held, noise, name):
     ws, process = held
     words = {

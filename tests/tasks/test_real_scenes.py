@@ -16,7 +16,6 @@ from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams
 from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.gdal import rasterio
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 LARGE = {"cog_cmap.tif": (0.25, 0.35)}
 """Of these a part, as shares of rows and columns."""
 NAMES = (

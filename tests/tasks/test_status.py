@@ -30,8 +30,9 @@ def test_every_stage_is_told(ingested, engine, tiny_model):
     fresh = {"ingest": (4, 0, 4), "label": (0, 0, None), "predict": (0, 0, None), "mosaic": (0, 0, None)}
     assert told(ingested) == fresh
     assert steps.status(ingested).lines() == [
-        "ingest   4 of 4 units", "label    not begun", "predict  not begun", "mosaic   not begun", "strips   0",
-        "at work  nobody",
+        "ingest    4 of 4 units", "label     not begun", "predict   not begun", "mosaic    not begun",
+        "vectorize not begun", "strips    0",
+        "at work   nobody",
     ]  # fmt: skip
     engine.predict(ingested, tiny_model, keep_strips=True)
     assert told(ingested) == fresh | {"predict": (9, 0, 9), "mosaic": (0, 0, 2)}
@@ -39,7 +40,7 @@ def test_every_stage_is_told(ingested, engine, tiny_model):
     assert strips == len([p for p in (Path(ingested) / "strips").rglob("*") if p.is_file()]) > 0
     engine.products(ingested)
     assert told(ingested)["mosaic"] == (2, 0, 2)
-    assert f"strips   {strips}" in steps.status(ingested).lines()
+    assert f"strips    {strips}" in steps.status(ingested).lines()
 
 
 def test_labels_are_counted_in_blocks_of_their_own(ingested, scene):
@@ -61,7 +62,7 @@ def test_an_interrupted_ingest_is_told_though_it_is_no_workspace_yet(scene, engi
     done = len(Ledger(open_store(out), "ingest").done())
     assert 1 <= done < 4
     assert told(out)["ingest"] == (done, 0, 4)
-    assert f"ingest   {done} of 4 units" in steps.status(str(out)).lines()
+    assert f"ingest    {done} of 4 units" in steps.status(str(out)).lines()
     assert read_status(open_store(out)).holder is None, "the dead hold nothing"
 
 
@@ -70,7 +71,7 @@ def test_units_with_holes_are_told_apart(predicted):
     mark = ledger.done()["1_1"]
     ledger.record(Entry("1_1", mark, "x", short=True))
     assert read_status(open_store(predicted)).steps["predict"] == Progressed(8, 1, 9)
-    assert "predict  9 of 9 units, 1 with holes" in steps.status(predicted).lines()
+    assert "predict   9 of 9 units, 1 with holes" in steps.status(predicted).lines()
 
 
 def test_who_is_at_work_is_named_and_not_disturbed(ingested):
@@ -78,9 +79,9 @@ def test_who_is_at_work_is_named_and_not_disturbed(ingested):
         before = {str(p): p.stat().st_mtime_ns for p in Path(ingested).rglob("*") if p.suffix != ".beat"}
         said = steps.status(ingested).lines()[-1]
         after = {str(p): p.stat().st_mtime_ns for p in Path(ingested).rglob("*") if p.suffix != ".beat"}
-    assert said.startswith(f"at work  'geoloom predict' (process {process.pid} on ")
+    assert said.startswith(f"at work   'geoloom predict' (process {process.pid} on ")
     assert {k: v for k, v in before.items() if "lease" not in k} == {k: v for k, v in after.items() if "lease" not in k}
-    assert steps.status(ingested).lines()[-1] == "at work  nobody"
+    assert steps.status(ingested).lines()[-1] == "at work   nobody"
 
 
 def test_tiles_that_failed_are_named_once_though_several_blocks_lack_them(predicted):

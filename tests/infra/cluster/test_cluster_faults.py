@@ -46,7 +46,7 @@ def test_workers_whose_memory_is_full_are_not_waited_for(dask_processes):
     with dask_processes() as processes:
         _, address = processes.scheduler("127.0.0.1")
         processes.workers(address, *ONE, "--memory-limit", "600 MB")
-        with open_cluster(address, patience=120) as cluster:
+        with open_cluster(address, patience=30) as cluster:
             jobs = [Job("hoard", hoard, (440,)), *(Job(f"{n}", tiles, (processes.folder, n, 0)) for n in range(9))]
             with pytest.raises(GeoloomError, match=r"full.*--memory-limit"):
                 cluster.run(jobs, done=no_matter)

@@ -7,8 +7,6 @@ from tasks.raster.collar import find_collar
 from tasks.raster.gdal import rasterio
 from tasks.raster.scene import describe_scene, read_scene
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 
 def write(path, pixels, **profile):
     with rasterio.open(

@@ -19,8 +19,6 @@ SHAPE = (1100, 1300)
 GRID = GeoBox(SHAPE, Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), "EPSG:32636")
 PIXELS = GeoBox(SHAPE, Affine.identity(), None)
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 
 def write(path, layout, pixels, *, parts=None):
     cut = list(parts or windows(SHAPE, 512))

@@ -29,8 +29,6 @@ REAL = {
     "spacenet/pan1.tif": "plain",
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 
 @pytest.mark.parametrize(("name", "kind"), REAL.items())
 def test_a_real_scene_is_what_rasterio_says(data, name, kind):

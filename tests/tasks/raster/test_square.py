@@ -6,16 +6,15 @@ import shapely
 from shapely import affinity
 
 from tasks.raster.gdal import rasterio
-from tasks.raster.objects import Gathering, find_pieces
+from tasks.raster.objects import find_objects
 from tasks.raster.square import square_outlines
 
 
 def seen(shapes, size=400):
     """Shapes as a camera sees them: pixels, found as objects again."""
     mask = rasterio.features.rasterize(shapes, out_shape=(size, size), dtype="uint8").astype(bool)
-    gathering = Gathering(size)
-    found = gathering.add(find_pieces(mask, mask.astype(np.uint8), (slice(0, size), slice(0, size)), columns=size))
-    return [o.outline for o in [*found, *gathering.end()]]
+    found, _ = find_objects(mask, mask.astype(np.uint8), (slice(0, size), slice(0, size)), shape=mask.shape)
+    return list(found.outlines)
 
 
 def corners(polygon):

@@ -19,8 +19,6 @@ GRID = GeoBox((200, 300), TRANSFORM, "EPSG:32636")
 NAMES = ("ignore", "road", "building", "other")
 IDS = np.array([255, 2, 1, 0], np.uint8)
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 
 def blobs(shape=(200, 300), seed=0):
     noise = np.random.default_rng(seed).integers(0, 4, (shape[0] // 10, shape[1] // 10), dtype=np.uint8)

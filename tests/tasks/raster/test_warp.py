@@ -12,8 +12,6 @@ from tasks.raster.scene import describe_scene
 from tasks.raster.union import unite
 from tasks.raster.warp import choose_target, footprint, read_warped
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 UTM, NEXT, DEGREES = "EPSG:32636", "EPSG:32637", "EPSG:4326"
 TRANSFORM = Affine(2, 0, 700_000, 0, -2, 4_000_000)
 ROTATED = Affine.translation(700_000, 4_000_000) @ Affine.rotation(25) @ Affine.scale(2, -2)

@@ -1,0 +1,79 @@
+"""What blocks find of a class, as it is kept in the workspace until the whole scene's is put together."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tasks.raster.centre_lines import Walks
+from tasks.raster.grid import Window
+from tasks.raster.objects import Objects, Pieces
+
+_SIDES = ("top", "bottom", "left", "right")
+_WALKS = ("pixels", "starts", "beyond", "leaves", "likely", "half_widths", "measured", "nodes", "places", "last_rows")
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """A class's areas in one block."""
+
+    whole: Objects
+    """Outlines as they are drawn."""
+    pieces: Pieces
+    """Outlines along pixel edges."""
+
+
+def key(unit: str) -> str:
+    """Where a block's is kept."""
+    return f"vectors/{unit}.npz"
+
+
+def pack(areas: dict[int, Areas], lines: dict[int, Walks]) -> bytes:
+    """What a block has, by class id, as bytes: numpy's .npz."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, found in areas.items():
+        arrays |= _packed(f"{number}.whole", found.whole) | _packed(f"{number}.parts", found.pieces.parts)
+        arrays |= {f"{number}.{side}": edge for side, edge in zip(_SIDES, found.pieces.edges, strict=True)}
+    for number, walks in lines.items():
+        arrays |= {f"{number}.{name}": getattr(walks, name) for name in _WALKS}
+    target = io.BytesIO()
+    np.savez_compressed(target, allow_pickle=False, **arrays)
+    return target.getvalue()
+
+
+def unpack_areas(data: bytes, number: int, window: Window) -> Areas:
+    """A class's areas of a block."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        top, bottom, left, right = (arrays[f"{number}.{side}"] for side in _SIDES)
+        parts = _unpacked(arrays, f"{number}.parts")
+        return Areas(_unpacked(arrays, f"{number}.whole"), Pieces(window, parts, (top, bottom, left, right)))
+
+
+def unpack_lines(data: bytes, number: int, window: Window) -> Walks:
+    """A class's lines of a block."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return Walks(window, **{name: arrays[f"{number}.{name}"] for name in _WALKS})
+
+
+def _packed(name: str, objects: Objects) -> dict[str, NDArray[Any]]:
+    encoded = [bytes(one) for one in shapely.to_wkb(objects.outlines)]
+    return {
+        f"{name}.columns": np.stack([objects.ids, objects.pixels, objects.sums]),
+        f"{name}.lengths": np.array([len(one) for one in encoded], np.int64),
+        f"{name}.wkb": np.frombuffer(b"".join(encoded), np.uint8),
+    }
+
+
+def _unpacked(arrays: Any, name: str) -> Objects:
+    data, lengths = arrays[f"{name}.wkb"].tobytes(), arrays[f"{name}.lengths"]
+    ends = np.cumsum(lengths)
+    encoded = [data[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    outlines = np.empty(len(encoded), object)
+    outlines[:] = shapely.from_wkb(encoded)
+    ids, pixels, sums = arrays[f"{name}.columns"]
+    return Objects(ids, pixels, sums, outlines)

@@ -1,0 +1,115 @@
+"""From pixels to the ground: where they lie, and how many metres a step among them is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from scipy.interpolate import RegularGridInterpolator
+
+from tasks.raster.gdal import rasterio
+from tasks.raster.grid import Control
+
+NET = 17
+"""Places along each side of the scene at which metres are measured; between them they are interpolated."""
+
+
+class Ground:
+    """The ground under a grid.
+
+    Metres are measured on the ellipsoid (pyproj's `Geod`): web Mercator's square metre at 60° north is a quarter.
+    Where there is neither CRS nor ground control points, places are columns and rows, and a pixel is one unit.
+
+    Args:
+        grid: the scene's.
+        control: its ground control points, where it has no CRS.
+    """
+
+    def __init__(self, grid: GeoBox, control: Control | None) -> None:
+        self._grid, self._control = grid, control
+        wkt = control.crs if control else grid.crs.wkt if grid.crs else None
+        self.crs = None if wkt is None else pyproj.CRS(wkt)
+        """None where places are columns and rows."""
+        self._steps = None if self.crs is None else self._measured(self.crs)
+
+    @property
+    def unit(self) -> str:
+        """What lengths are in: m, or px."""
+        return "px" if self.crs is None else "m"
+
+    def place(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows (n, 2) as coordinates x, y of the CRS."""
+        if self._control is not None:
+            points = [rasterio.control.GroundControlPoint(*point) for point in self._control.points]
+            with rasterio.transform.GCPTransformer(points) as transformer:
+                xs, ys = transformer.xy(pixels[:, 1], pixels[:, 0], offset="ul")
+            return np.stack([np.asarray(xs, np.float64), np.asarray(ys, np.float64)], axis=1)
+        if self.crs is None:
+            return pixels
+        xs, ys = self._grid.affine @ (pixels[:, 0], pixels[:, 1])  # type: ignore[operator]
+        return np.stack([xs, ys], axis=1)
+
+    def areas(self, outlines: NDArray[np.object_]) -> NDArray[np.float64]:
+        """Of polygons in columns and rows, in square metres (pixels)."""
+        areas: NDArray[np.float64] = shapely.area(outlines)
+        if self._steps is None or not len(outlines):
+            return areas
+        centres = shapely.get_coordinates(shapely.centroid(outlines))
+        return areas * self.pixel(centres) ** 2
+
+    def lengths(self, lines: NDArray[np.object_]) -> NDArray[np.float64]:
+        """Of lines in columns and rows, in metres (pixels)."""
+        if not len(lines):
+            return np.zeros(0)
+        places, line = shapely.get_coordinates(lines, return_index=True)
+        ways, same = np.diff(places, axis=0), np.diff(line) == 0
+        metres = np.einsum("nij,nj->ni", self.steps((places[1:] + places[:-1]) / 2), ways)
+        each = np.hypot(metres[same, 0], metres[same, 1])
+        return np.bincount(line[1:][same], weights=each, minlength=len(lines)).astype(np.float64)
+
+    def steps(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2, 2): metres east and north of one column and of one row, at columns and rows (n, 2)."""
+        if self._steps is None:
+            return np.broadcast_to(np.eye(2), (len(pixels), 2, 2))
+        found: NDArray[np.float64] = self._steps(pixels[:, ::-1])
+        return found
+
+    def pixel(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,): the side in metres of a square as large as a pixel, at columns and rows (n, 2)."""
+        sides: NDArray[np.float64] = np.sqrt(np.abs(np.linalg.det(self.steps(pixels))))
+        return sides
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Column and row of the scene's middle, (1, 2)."""
+        rows, columns = self._grid.shape
+        return np.array([[columns / 2, rows / 2]])
+
+    def aspect(self, pixels: NDArray[np.float64]) -> float:
+        """Ground width of a pixel by its height, at a column and row (1, 2)."""
+        across, down = np.hypot(*self.steps(pixels)[0])
+        return float(across / down)
+
+    def _measured(self, crs: pyproj.CRS) -> RegularGridInterpolator:
+        rows, columns = self._grid.shape
+        sides = [np.linspace(0, n, NET) for n in (rows, columns)]
+        row, col = (a.ravel() for a in np.meshgrid(*sides, indexing="ij"))
+        here, across, down = (
+            self.place(np.stack([col + c, row + r], axis=1)) for c, r in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+        )
+        east_north = []
+        geod = crs.get_geod()
+        if geod is not None and crs.geodetic_crs is not None and not crs.is_engineering:
+            degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+            origin = degrees.transform(*here.T)
+            for end in (across, down):
+                azimuth, _, metres = geod.inv(*origin, *degrees.transform(*end.T))
+                bearing = np.radians(azimuth)
+                east_north.append(np.stack([metres * np.sin(bearing), metres * np.cos(bearing)], axis=1))
+        if not east_north or not np.isfinite(east_north).all():
+            factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+            east_north = [(end - here) * factor for end in (across, down)]
+        steps = np.stack(east_north, axis=2).reshape(NET, NET, 2, 2)
+        return RegularGridInterpolator(sides, steps, bounds_error=False, fill_value=None)

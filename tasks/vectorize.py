@@ -1,0 +1,179 @@
+"""Vectorize: buildings and roads of a stored prediction as features that a GIS opens.
+
+Each block tells what it has of the classes (objects, and pieces of those that go on; walks along centre lines) and
+stands in the ledger then; so a rerun does only what an interrupted one had left. One pass in reading order then puts
+together what lies across blocks and writes the files as it goes: no more is held than reaches from one row of blocks
+into the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.cluster import Cluster, Job
+from infra.errors import UnusableInput
+from infra.lease import Grip
+from infra.ledger import Entry, Ledger
+from infra.progress import Progress, counting
+from infra.stopping import check
+from infra.store import Store
+from tasks.params import VectorizeParams
+from tasks.prediction import Prediction, damaged, open_prediction
+from tasks.raster import found
+from tasks.raster.blend import NODATA, predicted_class
+from tasks.raster.centre_lines import REACH, walk_block
+from tasks.raster.classes import ClassMap
+from tasks.raster.digest import digest
+from tasks.raster.fingerprint import fingerprint
+from tasks.raster.grid import Window, grown, to_json, within
+from tasks.raster.ground import Ground
+from tasks.raster.objects import Objects, find_objects
+from tasks.raster.probability import open_probability
+from tasks.raster.shards import read_shards
+from tasks.raster.square import square_outlines
+from tasks.units import to_do
+from tasks.vector_layers import Drawing
+from tasks.workspace import DRAW, PROBABILITY, VECTORIZE
+
+PLURAL = {"building": "buildings", "road": "roads"}
+"""File names that are not the class's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectorized:
+    """What was drawn."""
+
+    products: dict[str, str]
+    """Name to place."""
+    features: dict[str, int]
+    """Of each layer."""
+    units_total: int
+    units_run: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is looked for in every block."""
+
+    areas: tuple[int, ...]
+    """Ids of classes."""
+    lines: tuple[int, ...]
+    square: bool
+    aspect: float
+    """Ground width of a pixel by its height."""
+    shape: tuple[int, int]
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        return (*self.areas, *self.lines)
+
+
+def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Cluster, progress: Progress) -> Vectorized:
+    """Draw classes of a prediction as polygons and lines.
+
+    Raises:
+        UnusableInput: nothing has been predicted yet, not all of it, or the map has no such class.
+        UnwritableOutput: the files cannot be written.
+    """
+    prediction = open_prediction(store)
+    ground = Ground(prediction.workspace.grid, prediction.workspace.control)
+    wanted = _Wanted(
+        _ids(prediction.classes, params.areas, ("building",)),
+        _ids(prediction.classes, params.lines, ("road",)),
+        params.outlines == "square",
+        ground.aspect(ground.middle),
+        prediction.shape,
+    )
+    if not wanted.classes:
+        raise UnusableInput(
+            f"The map's classes are {', '.join(prediction.classes.names)}; name those to draw with --areas or --lines."
+        )
+    blocks, checksums = prediction.blocks(), prediction.checksums
+    marks = {unit: _mark(prediction, window, wanted) for unit, window in blocks.items()}
+    files = {PLURAL.get(name, name): n for n, name in enumerate(prediction.classes.names) if n in wanted.classes}
+    grid = to_json(prediction.workspace.grid)
+    written = {
+        file: fingerprint({"params": params.model_dump(), "blocks": marks, "tags": prediction.lineage(), "grid": grid})
+        for file in files
+    }
+    ledger = Ledger(store, VECTORIZE)
+    looks = to_do(ledger, marks, places=("vectors",))
+    with counting(progress, "vectorize", total=len(looks), unit="blocks") as bar:
+        jobs = (
+            Job(f"vectorize-{u}", _look, (store, grip, blocks[u], wanted, checksums[u], Entry(u, marks[u], "")))
+            for u in looks
+        )
+        cluster.run(jobs, done=lambda _job, _result: bar.advance())
+
+    drawing = Drawing(prediction, ground, params, grip)
+    ledger = Ledger(store, DRAW)
+    others = {file: mark for file, mark in ledger.done().items() if file not in written}
+    draws = to_do(ledger, written | others, places=())
+    for file, number in files.items():
+        if file in draws or not store.exists(f"products/{file}.gpkg"):
+            with counting(progress, f"draw {file}", total=len(blocks), unit="blocks") as bar:
+                draw = drawing.draw_areas if number in wanted.areas else drawing.draw_lines
+                features = draw(file, number, bar)
+            ledger.record(Entry(file, written[file], "", short=False, facts={"features": features}))
+    entries = [ledger.read(file, mark) for file, mark in written.items()]
+    counts = {layer: n for entry in entries if entry is not None for layer, n in entry.facts["features"].items()}
+    keys = [key for key in store.keys("products") if key.rpartition("/")[2].partition(".")[0] in counts]
+    products = {key.rpartition("/")[2]: f"{store.url}/{key}" for key in keys}
+    return Vectorized(products, counts, len(marks), len(looks))
+
+
+def _ids(classes: ClassMap, names: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[int, ...]:
+    if names is None:
+        return tuple(classes.id(name) for name in default if name in classes.names)
+    for name in names:
+        if name not in classes.names[1:]:
+            raise UnusableInput(f"The map has no class '{name}' to draw; it has {', '.join(classes.names[1:])}.")
+    return tuple(classes.id(name) for name in names)
+
+
+def _mark(prediction: Prediction, window: Window, wanted: _Wanted) -> str:
+    """A fingerprint of what a block's features depend on: itself, and for lines what lies around it."""
+    around = grown(window, REACH) if wanted.lines else window
+    side, checksums = prediction.side, prediction.checksums
+    rows, cols = (
+        range(s.start // side, (min(s.stop, n) - 1) // side + 1) for s, n in zip(around, prediction.shape, strict=True)
+    )
+    blocks = [checksums[f"{row}_{col}"] for row in rows for col in cols]
+    return fingerprint({"version": version("geoloom"), "wanted": asdict(wanted), "blocks": blocks})
+
+
+def _look(store: Store, grip: Grip, window: Window, wanted: _Wanted, checksum: str, entry: Entry) -> None:
+    """Find what a block has, and keep it."""
+    check()
+    if Ledger(store, VECTORIZE).has(entry.unit, entry.fingerprint):
+        return  # a job may run twice
+    around = grown(window, REACH) if wanted.lines else window
+    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(around, wanted.shape, strict=True))
+    inner = within(window, (rows, cols))
+    try:
+        planes = read_shards(open_probability(store.zarr(PROBABILITY)), (rows, cols))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise damaged(store, window, entry.unit) from error
+    if digest(planes[(slice(None), *inner)]) != checksum:
+        raise damaged(store, window, entry.unit)
+    best = predicted_class(planes)
+    areas = {n: _areas(best[inner] == n, planes[(n, *inner)], window, wanted) for n in wanted.areas}
+    likely = np.where(best == NODATA, 0, planes)
+    lines = {n: walk_block(best == n, likely[n], (rows, cols), window, shape=wanted.shape) for n in wanted.lines}
+    data = found.pack(areas, lines)
+    grip.check()
+    store.write(found.key(entry.unit), data)
+    Ledger(store, VECTORIZE).record(replace(entry, checksum=digest(np.frombuffer(data, np.uint8))))
+
+
+def _areas(mask: NDArray[np.bool_], likely: NDArray[np.uint8], window: Window, wanted: _Wanted) -> found.Areas:
+    whole, pieces = find_objects(mask, likely, window, shape=wanted.shape)
+    if wanted.square:
+        outlines = np.empty(len(whole), object)
+        outlines[:] = square_outlines(list(whole.outlines), aspect=wanted.aspect)
+        whole = Objects(whole.ids, whole.pixels, whole.sums, outlines)
+    return found.Areas(whole, pieces)
