@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,4 +137,4 @@ def show_map(picture: str, products: list[str]) -> None:
     create_image_artifact(image_url=f"data:image/png;base64,{encoded}", key="map", description=picture)
     for product in products:
         link, name = product if "://" in product else Path(product).absolute().as_uri(), product.rpartition("/")[2]
-        create_link_artifact(link=link, link_text=name, key=name.replace(".", "-").lower())
+        create_link_artifact(link=link, link_text=name, key=re.sub("[^a-z0-9]+", "-", name.lower()))

@@ -17,6 +17,7 @@ from flows import steps
 from flows.models_cli import models_app
 from flows.show import Show
 from flows.terminal import Outcome, explain
+from flows.workspace_cli import Workspace, clean, export, status
 from tasks.params import (
     ClusterParams,
     DeviceParams,
@@ -39,6 +40,8 @@ app = App(
 )
 WRONG_USAGE = 2
 app.command(models_app)
+for _command in (export, status, clean):
+    app.command(_command)
 
 Flat = Parameter(name="*")
 
@@ -49,7 +52,6 @@ Across = Annotated[ClusterParams, Flat]
 Out = Annotated[str, Parameter(name="--out", help="The workspace: a folder, or s3://bucket/prefix.")]
 ModelFolder = Annotated[Path, Parameter(help="The model's folder.")]
 SceneFile = Annotated[Path, Parameter(help="The scene, NAME.tif.")]
-Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://bucket/prefix.")]
 
 
 @app.command(name="map")
@@ -89,6 +91,7 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
                     evaluate=evaluate,
                     run=run,
                 )
+        outcome.without(outcome.outputs.pop("left_out", "").splitlines())
         lost = outcome.outputs.pop("lost_tiles", None)
         if lost:
             outcome.holes(lost.split("; "))
@@ -111,6 +114,7 @@ def ingest(
         outcome.lines.append(
             f"{out}: {done.columns} x {done.rows} pixels, bands {', '.join(done.bands)}, {done.valid_share:.1%} valid"
         )
+        outcome.without(done.left_out)
 
 
 @app.command
@@ -193,22 +197,6 @@ def vectorize(workspace: Workspace, params: Annotated[VectorizeParams, Flat] = V
         }
         outcome.lines += [f"{layer}: {count} features" for layer, count in done.features.items()]
         outcome.lines += done.products.values()
-
-
-@app.command
-def status(workspace: Workspace, *, show: Show = Show()) -> None:
-    """Say what is done in a workspace, and who is at work there."""
-    with show.speak("status") as (outcome, _):
-        found = steps.status(workspace)
-        outcome.counts |= asdict(found)
-        outcome.lines += found.lines()
-
-
-@app.command
-def clean(workspace: Workspace, *, show: Show = Show()) -> None:
-    """Remove what a workspace no longer needs."""
-    with show.speak("clean") as (outcome, progress):
-        outcome.counts |= asdict(steps.clean(workspace, progress=progress))
 
 
 @app.command

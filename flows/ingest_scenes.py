@@ -19,7 +19,7 @@ def ingest_scenes(out: str, params: IngestParams, run: ClusterParams = ClusterPa
         run: Where it runs.
     """
     progress = begin_progress(f"ingest into {out}")
-    workspace = tasks.ingest(params, out, run, share_out(progress, 1)[0])
+    workspace, _ = tasks.ingest(params, out, run, share_out(progress, 1)[0])
     end_progress(progress)
     return workspace
 

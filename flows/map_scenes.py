@@ -78,7 +78,8 @@ def _map(
     progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
     elsewhere = run.model_copy(update={"lease": lease})
-    products = {"workspace": tasks.ingest(ingest, out, run, next(shares))}
+    workspace, left_out = tasks.ingest(ingest, out, run, next(shares))
+    products = {"workspace": workspace}
     if label is not None:
         products["labels"] = tasks.label(label, out, run, next(shares))
     if train is not None:
@@ -105,6 +106,8 @@ def _map(
     end_progress(progress)
     if lost:
         products["lost_tiles"] = "; ".join(lost)
+    if left_out:
+        products["left_out"] = "\n".join(left_out)
     return products
 
 

@@ -27,9 +27,10 @@ _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": Fa
 
 
 @task(name="ingest", **_STEP)
-def ingest(params: IngestParams, out: str, run: ClusterParams, share: Share) -> str:
-    """Scenes into a cube; returns the workspace."""
-    return steps.ingest(params, out, run=run, progress=PrefectProgress(share)).workspace
+def ingest(params: IngestParams, out: str, run: ClusterParams, share: Share) -> tuple[str, list[str]]:
+    """Scenes into a cube; returns the workspace, and why scenes were left out."""
+    done = steps.ingest(params, out, run=run, progress=PrefectProgress(share))
+    return done.workspace, list(done.left_out)
 
 
 @task(name="label", **_STEP)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from infra.store import Store
     from tasks.clean import Cleaned
     from tasks.evaluate import Evaluated
+    from tasks.export import Exported
     from tasks.ingest import Ingested
     from tasks.label import LabelledScene
     from tasks.make_world import MadeWorld
@@ -111,6 +112,17 @@ def vectorize(params: VectorizeParams, out: str, *, run: ClusterParams, progress
 
         with open_cluster(run.cluster, workers=run.workers) as cluster:
             return step(params, store, grip=lease.grip, cluster=cluster, progress=progress)
+
+
+def export(out: str, *, progress: Progress) -> Exported:
+    """The cube as a GeoTIFF."""
+    from infra.lease import hold
+
+    store = _workspace(out)
+    with hold(store, command="export") as lease:
+        from tasks.export import export as step
+
+        return step(store, grip=lease.grip, progress=progress)
 
 
 def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluated:

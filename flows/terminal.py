@@ -52,6 +52,13 @@ class Outcome:
         self.counts["lost"] = list(lost)
         self.lines.append(f"{len(lost)} tiles failed and are nodata: {'; '.join(lost[:SHOWN])}; run predict again.")
 
+    def without(self, scenes: Sequence[str]) -> None:
+        """Scenes could not be read: the result is of the others, and the exit code says so."""
+        if scenes:
+            self.code = PartialResult.exit_code
+            self.counts["left_out"] = list(scenes)
+            self.lines.append(f"{len(scenes)} scenes were left out: {' '.join(scenes[:SHOWN])}")
+
 
 @contextmanager
 def command(name: str, *, as_json: bool, quiet: bool, debug: bool) -> Iterator[tuple[Outcome, Progress]]:

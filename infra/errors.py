@@ -3,8 +3,9 @@
     Exception
     └── GeoloomError                     1  a fault of ours
         ├── UnusableInput (ValueError)   2  what the user gave cannot be used
+        │   └── UnusableScene            2  one scene cannot be read: 3 where others can
         ├── UnwritableOutput (OSError)   2  where the user wants the result, none can be written
-        ├── PartialResult                3  a result with holes: tiles failed, and are named
+        ├── PartialResult                3  a result that lacks tiles that failed, or scenes; they are named
         └── WorkspaceBusy                4  another run holds the workspace
 
 Every message is one sentence: what was given, what was expected, what to do. This module imports nothing, so that
@@ -24,6 +25,18 @@ class UnusableInput(GeoloomError, ValueError):
     exit_code = 2
 
 
+class UnusableScene(UnusableInput):
+    """A scene that is there is empty, truncated, corrupt or no raster."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message, path)
+        self.path = path
+
+    def __str__(self) -> str:
+        """The message alone."""
+        return str(self.args[0])
+
+
 class UnwritableOutput(GeoloomError, OSError):
     """A result cannot be written where the user wants it."""
 
@@ -31,7 +44,7 @@ class UnwritableOutput(GeoloomError, OSError):
 
 
 class PartialResult(GeoloomError):
-    """Tiles failed; their pixels are nodata."""
+    """Tiles failed and their pixels are nodata, or scenes were left out."""
 
     exit_code = 3
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.cluster import Cluster, Job
+from infra.errors import UnusableScene
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
@@ -52,17 +53,42 @@ class Ingested:
     valid_share: float
     units_total: int
     units_run: int
+    left_out: tuple[str, ...] = ()
+    """Why each scene that could not be read could not."""
 
 
 def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, progress: Progress) -> Ingested:
-    """Bring scenes into a workspace's cube.
+    """Bring scenes into a workspace's cube; those that cannot be read are named and left out where others can.
 
     Raises:
-        UnusableInput: a scene cannot be used, or scenes do not fit together.
+        UnusableInput: a scene cannot be used and there is no other, or scenes do not fit together.
         UnwritableOutput: the workspace cannot be written.
         WorkspaceBusy: another run has taken the workspace over.
     """
-    scenes = tuple(describe_scene(path, nodata=params.nodata) for path in find_scenes(params.scenes))
+    left_out: list[str] = []
+    paths = list(find_scenes(params.scenes))
+    while True:
+        try:
+            scenes = tuple(describe_scene(path, nodata=params.nodata) for path in paths)
+            done = _ingest(params, scenes, store, grip=grip, cluster=cluster, progress=progress)
+            return replace(done, left_out=tuple(left_out))
+        except UnusableScene as error:
+            if len(paths) == 1:
+                raise
+            paths.remove(error.path)
+            left_out.append(str(error))
+            progress.note(f"Left out: {error}")
+
+
+def _ingest(
+    params: IngestParams,
+    scenes: tuple[Scene, ...],
+    store: Store,
+    *,
+    grip: Grip,
+    cluster: Cluster,
+    progress: Progress,
+) -> Ingested:
     if params.order == "date":
         scenes = by_date(scenes)
     target = None
@@ -118,6 +144,7 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
             scene.path,
             mark if len(scenes) == 1 else _combine(c.scenes.get(scene.path, "") for c in ordered),
             scene.attribution,
+            scene.date and f"{scene.date}Z",
         )
         for scene in scenes
     )

@@ -6,8 +6,8 @@ this step's own ledger: it is written again only where the prediction or its tag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,30 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, Task, counting
 from infra.stopping import check
 from infra.store import Store, require_room
+from tasks.catalog import write_item
 from tasks.params import MosaicParams
 from tasks.prediction import Prediction, open_prediction
-from tasks.raster.blend import NODATA, TOP, predicted_class
+from tasks.raster.blend import NODATA, TOP, predicted_class, uncertainty
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
-from tasks.raster.grid import Window, to_json
+from tasks.raster.grid import Window
 from tasks.raster.probability import room_for_products
-from tasks.raster.style import class_style
+from tasks.raster.style import class_style, class_table
 from tasks.units import to_do
 from tasks.workspace import MOSAIC
+
+MADE_OF: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "classes": lambda planes: predicted_class(planes)[None],
+    "probability": lambda planes: planes,
+    "uncertainty": lambda planes: uncertainty(planes)[None],
+}
+"""What each product's pixels are, (band, y, x), of probabilities (class, y, x)."""
+FILES = {
+    "classes": ["classes.tif", "classes.qml", "classes.tif.aux.xml"],
+    "probability": ["probability.tif"],
+    "uncertainty": ["uncertainty.tif"],
+}
+"""What each product is made of, in `products/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,64 +63,52 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
         UnwritableOutput: the products cannot be written.
     """
     prediction = open_prediction(store)
-    workspace = prediction.workspace
     layouts = _layouts(prediction)
     unknown = sorted(set(params.products) - set(layouts))
     if unknown:
         raise UnusableInput(f"There is no product '{unknown[0]}'; choose from {', '.join(layouts)}.")
 
     ledger = Ledger(store, MOSAIC)
-    marks = {
-        name: fingerprint(
-            {
-                "tags": dict(layouts[name].tags),
-                "bands": layouts[name].bands,
-                "colours": prediction.about["colours"],
-                "grid": to_json(workspace.grid),
-                "control": asdict(workspace.control) if workspace.control else None,
-                "blocks": prediction.checksums,
-            }
-        )
-        for name in params.products
-    }
+    of = prediction.id
+    marks = {name: fingerprint({"of": of, "bands": layouts[name].bands}) for name in params.products}
     targets = {name: f"products/{name}.tif" for name in params.products}
     others = {n: m for n, m in (ledger.done() | ledger.short()).items() if n not in marks}
     pending = set(to_do(ledger, marks | others, places=()))
-    pending |= {name for name, key in targets.items() if not store.exists(key)}
-    planes = {"classes": 1, "probability": len(layouts["probability"].bands)}
+    pending |= {name for name in params.products if not all(store.exists(f"products/{f}") for f in FILES[name])}
     rows, columns = prediction.shape
-    require_room(store, room_for_products(rows * columns, sum(planes[name] for name in pending)))
+    require_room(store, room_for_products(rows * columns, sum(len(layouts[name].bands) for name in pending)))
 
     blocks = list(prediction.blocks().values())
     with counting(progress, "mosaic", total=len(pending) * len(blocks), unit="blocks") as bar:
         for name in (n for n in params.products if n in pending):
             proved = _proved(prediction, blocks, bar)
-            pixels = proved if name == "probability" else ((w, predicted_class(p)[None]) for w, p in proved)
+            pixels = ((window, MADE_OF[name](planes)) for window, planes in proved)
             with store.publishing(targets[name]) as temporary:
                 write_geotiff(temporary, layouts[name], pixels, scratch=temporary.with_suffix(".scratch"))
                 grip.check()
             if name == "classes":
-                store.write(f"products/{name}.qml", class_style(prediction.classes).encode())
-            ledger.record(Entry(name, marks[name], "", short=False, facts={}))
+                store.write("products/classes.qml", class_style(prediction.classes).encode())
+                store.write("products/classes.tif.aux.xml", class_table(prediction.classes).encode())
+            ledger.record(Entry(name, marks[name], "", short=False, facts={"of": of, "files": FILES[name]}))
+    write_item(prediction)
     places = {name: f"{store.url}/{key}" for name, key in targets.items()}
     return Mosaicked(places, prediction.valid / (rows * columns), len(marks), len(pending))
 
 
 def _layouts(prediction: Prediction) -> dict[str, Layout]:
     workspace, classes, tags = prediction.workspace, prediction.classes, prediction.lineage()
+    grid, control = workspace.grid, workspace.control
+
+    def shares(bands: tuple[str, ...]) -> Layout:
+        named = tags | {"CLASS_NAMES": ",".join(classes.names)}
+        return Layout(
+            grid, bands, NODATA, "AVERAGE", compress="ZSTD", predictor=True, scale=1 / TOP, tags=named, control=control
+        )
+
     return {
-        "classes": class_layout(workspace.grid, classes, tags=tags, control=workspace.control),
-        "probability": Layout(
-            workspace.grid,
-            classes.names,
-            NODATA,
-            "AVERAGE",
-            compress="ZSTD",
-            predictor=True,
-            scale=1 / TOP,
-            tags=tags | {"CLASS_NAMES": ",".join(classes.names)},
-            control=workspace.control,
-        ),
+        "classes": class_layout(grid, classes, tags=tags, control=control),
+        "probability": shares(classes.names),
+        "uncertainty": shares(("uncertainty",)),
     }
 
 

@@ -197,7 +197,7 @@ class PredictParams(Parameters):
 class MosaicParams(Parameters):
     """Which products to write."""
 
-    products: Names = Field(default=("classes", "probability"), description="classes, probability.")
+    products: Names = Field(default=("classes", "probability"), description="classes, probability, uncertainty.")
 
 
 class VectorizeParams(Parameters):

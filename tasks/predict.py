@@ -15,7 +15,7 @@ from infra.lease import Grip
 from infra.ledger import Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
-from models.card import ModelCard, load_card
+from models.card import WEIGHTS_NAME, ModelCard, load_card
 from tasks.model import find_model, fit_bands
 from tasks.params import PredictParams
 from tasks.predict_block import Did, Orders, finish_block, run_block
@@ -173,6 +173,15 @@ def _finish(orders: Orders, card: ModelCard, cube: Cube, seen: bool) -> None:  #
         "cube": cube.fingerprint,
         "parameters": f"tile {plan.tile}, margin {plan.margin}, ramp {plan.ramp}, {plan.runtime}",
         "colours": [list(colour) for colour in card.colours],
+        "card": {
+            "name": orders.model.name,
+            "architecture": card.architecture,
+            "bands": list(card.bands),
+            "mean": list(card.mean),
+            "std": list(card.std),
+            "tile": plan.tile,
+            "weights": str(orders.model / WEIGHTS_NAME),
+        },
         "units": prob.state_of(orders.ledger.done() | orders.ledger.short()),
     }
     with writing_to(orders.store):

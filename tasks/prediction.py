@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +15,8 @@ from infra.ledger import Entry, Ledger
 from infra.store import Store
 from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.digest import digest
-from tasks.raster.grid import Window, windows
+from tasks.raster.fingerprint import fingerprint
+from tasks.raster.grid import Window, to_json, windows
 from tasks.raster.probability import open_probability, state_of
 from tasks.raster.shards import read_shards
 from tasks.raster.zarrays import open_group
@@ -60,6 +61,13 @@ class Prediction:
     def valid(self) -> int:
         """Pixels that have data."""
         return sum(int(entry.facts["valid"]) for entry in self.entries.values())
+
+    @property
+    def id(self) -> str:
+        """What stands for these probabilities, and where they come from and lie."""
+        control = self.workspace.control
+        where = {"grid": to_json(self.workspace.grid), "control": asdict(control) if control else None}
+        return fingerprint(where | {"tags": self.lineage(), "colours": self.about["colours"], "blocks": self.checksums})
 
     def blocks(self) -> dict[str, Window]:
         """Every block by its unit, in reading order."""

@@ -82,7 +82,7 @@ def _totals(store: Store) -> dict[str, int]:
     if store.exists(f"{PROBABILITY}/zarr.json"):  # the plan says it too, but to read that takes torch, and seconds
         side: Any = open_group(store.zarr(PROBABILITY), made_by="predict").attrs["block"]
         totals[PREDICT] = blocks(side)
-        totals[MOSAIC] = 2
+        totals[MOSAIC] = max(2, len(Ledger(store, MOSAIC).done()))
         if store.keys("vectors"):
             totals[VECTORIZE] = blocks(side)
     return totals

@@ -32,6 +32,16 @@ from tasks.workspace import VECTORIZE
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was made of a class."""
+
+    features: dict[str, int]
+    """Of each layer."""
+    files: list[str]
+    """In `products/`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """Draws classes of one prediction; every block has been looked at."""
 
@@ -40,8 +50,8 @@ class Drawing:
     params: VectorizeParams
     grip: Grip
 
-    def draw_areas(self, file: str, number: int, bar: Task) -> dict[str, int]:
-        """Write a class's objects as polygons; gives how many each layer has."""
+    def draw_areas(self, file: str, number: int, bar: Task) -> Drawn:
+        """Write a class's objects as polygons."""
         kinds = {"id": pa.int64(), "class": pa.string(), f"area_{self.ground.unit}2": pa.float64(),
                  "probability": pa.float64()}  # fmt: skip
         table = self._table(kinds, "Polygon")
@@ -64,15 +74,15 @@ class Drawing:
                     self._write_areas(writer, number, drawn(gathering.add(areas.pieces)))
                 self._write_areas(writer, number, drawn(gathering.end()))
             copy_layer(path, stack.enter_context(self._publishing(f"{file}.gpkg")), table, layer=file)
-            self._tile(stack, file, path, table, writer.count)
+            tiles = self._tile(stack, file, path, table, writer.count)
             self.grip.check()
-        return {file: writer.count}
+        return Drawn({file: writer.count}, [f"{file}.gpkg", f"{file}.parquet", *tiles])
 
-    def draw_lines(self, file: str, number: int, bar: Task) -> dict[str, int]:
-        """Write a class's centre lines, and the nodes where they end and meet; gives how many each layer has."""
+    def draw_lines(self, file: str, number: int, bar: Task) -> Drawn:
+        """Write a class's centre lines, and the nodes where they end and meet."""
         unit = self.ground.unit
-        whole, real = pa.int64(), pa.float64()
-        kinds = {"id": whole, "class": pa.string(), "start": whole, "end": whole, f"length_{unit}": real,
+        integer, real = pa.int64(), pa.float64()
+        kinds = {"id": integer, "class": pa.string(), "start": integer, "end": integer, f"length_{unit}": real,
                  f"width_{unit}": real, "probability": real}  # fmt: skip
         edges = self._table(kinds, "LineString")
         nodes = self._table({"id": pa.int64(), "degree": pa.int32()}, "Point")
@@ -89,9 +99,10 @@ class Drawing:
             target = stack.enter_context(self._publishing(f"{file}.gpkg"))
             copy_layer(path, target, edges, layer=file)
             copy_layer(nodes_path, target, nodes, layer=f"{file}_nodes", append=True)
-            self._tile(stack, file, path, edges, edge_writer.count)
+            tiles = self._tile(stack, file, path, edges, edge_writer.count)
             self.grip.check()
-        return {file: edge_writer.count, f"{file}_nodes": node_writer.count}
+        files = [f"{file}.gpkg", f"{file}.parquet", f"{file}_nodes.parquet", *tiles]
+        return Drawn({file: edge_writer.count, f"{file}_nodes": node_writer.count}, files)
 
     def _publishing(self, name: str) -> AbstractContextManager[Path]:
         return self.prediction.workspace.store.publishing(f"products/{name}")
@@ -102,13 +113,16 @@ class Drawing:
             about["GEOLOOM_COORDINATES"] = "columns and rows of the scene, rows downwards: it has no CRS"
         return Table(columns, kind, self.ground.crs, about)
 
-    def _tile(self, stack: ExitStack, file: str, path: Path, table: Table, count: int) -> None:
-        """A PMTiles archive, which lies on the globe and cannot be empty."""
-        if self.ground.crs is not None and count:
-            target = stack.enter_context(self._publishing(f"{file}.pmtiles"))
-            copy_tiles(path, target, table, layer=file, pixel=float(self.ground.pixel(self.ground.middle)[0]))
-        else:
-            self.prediction.workspace.store.delete([f"products/{file}.pmtiles"])
+    def _tile(self, stack: ExitStack, file: str, path: Path, table: Table, count: int) -> list[str]:
+        """A PMTiles archive, which lies on the globe and cannot be empty; its name where there is one."""
+        name = f"{file}.pmtiles"
+        if not (self.ground.on_earth and count):
+            self.grip.check()
+            self.prediction.workspace.store.delete([f"products/{name}"])
+            return []
+        target = stack.enter_context(self._publishing(name))
+        copy_tiles(path, target, table, layer=file, pixel=float(self.ground.pixel(self.ground.middle)[0]))
+        return [name]
 
     def _blocks(self, bar: Task) -> Iterator[tuple[Window, bytes]]:
         """What each block has found, in reading order, proved by its checksum."""

@@ -21,6 +21,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store
+from tasks.catalog import write_item
 from tasks.params import VectorizeParams
 from tasks.prediction import Prediction, damaged, open_prediction
 from tasks.raster import found
@@ -29,7 +30,7 @@ from tasks.raster.centre_lines import REACH, walk_block
 from tasks.raster.classes import ClassMap
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.grid import Window, grown, to_json, within
+from tasks.raster.grid import Window, grown, within
 from tasks.raster.ground import Ground
 from tasks.raster.objects import Objects, find_objects
 from tasks.raster.probability import open_probability
@@ -41,6 +42,8 @@ from tasks.workspace import DRAW, PROBABILITY, VECTORIZE
 
 PLURAL = {"building": "buildings", "road": "roads"}
 """File names that are not the class's own."""
+RESERVED = ("classes", "probability", "uncertainty", "scene", "scores", "label_scores", "preview", "item")
+"""What other files there are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +79,30 @@ def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Clu
     """Draw classes of a prediction as polygons and lines.
 
     Raises:
-        UnusableInput: nothing has been predicted yet, not all of it, or the map has no such class.
+        UnusableInput: nothing has been predicted yet, not all of it, or the map has no class of that name.
         UnwritableOutput: the files cannot be written.
     """
     prediction = open_prediction(store)
     ground = Ground(prediction.workspace.grid, prediction.workspace.control)
+    areas, lines = _chosen(prediction.classes, params)
     wanted = _Wanted(
-        _ids(prediction.classes, params.areas, ("building",)),
-        _ids(prediction.classes, params.lines, ("road",)),
+        areas,
+        lines,
         params.outlines == "square",
         ground.aspect(ground.middle),
         prediction.shape,
     )
     if not wanted.classes:
-        raise UnusableInput(
-            f"The map's classes are {', '.join(prediction.classes.names)}; name those to draw with --areas or --lines."
+        progress.note(
+            f"The map's classes are {', '.join(prediction.classes.names)}: none is drawn unless --areas or --lines "
+            "names it."
         )
+        return Vectorized({}, {}, 0, 0)
     blocks, checksums = prediction.blocks(), prediction.checksums
     marks = {unit: _mark(prediction, window, wanted) for unit, window in blocks.items()}
-    files = {PLURAL.get(name, name): n for n, name in enumerate(prediction.classes.names) if n in wanted.classes}
-    grid = to_json(prediction.workspace.grid)
-    written = {
-        file: fingerprint({"params": params.model_dump(), "blocks": marks, "tags": prediction.lineage(), "grid": grid})
-        for file in files
-    }
+    files = {_file(prediction.classes, number): number for number in wanted.classes}
+    of = prediction.id
+    written = {file: fingerprint({"of": of, "params": params.model_dump(), "class": n}) for file, n in files.items()}
     ledger = Ledger(store, VECTORIZE)
     looks = to_do(ledger, marks, places=("vectors",))
     with counting(progress, "vectorize", total=len(looks), unit="blocks") as bar:
@@ -113,17 +116,37 @@ def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Clu
     ledger = Ledger(store, DRAW)
     others = {file: mark for file, mark in ledger.done().items() if file not in written}
     draws = to_do(ledger, written | others, places=())
+    counts: dict[str, int] = {}
+    products: list[str] = []
     for file, number in files.items():
-        if file in draws or not store.exists(f"products/{file}.gpkg"):
+        entry = None if file in draws else ledger.read(file, written[file])
+        if entry is None or not all(store.exists(f"products/{name}") for name in entry.facts["files"]):
             with counting(progress, f"draw {file}", total=len(blocks), unit="blocks") as bar:
                 draw = drawing.draw_areas if number in wanted.areas else drawing.draw_lines
-                features = draw(file, number, bar)
-            ledger.record(Entry(file, written[file], "", short=False, facts={"features": features}))
-    entries = [ledger.read(file, mark) for file, mark in written.items()]
-    counts = {layer: n for entry in entries if entry is not None for layer, n in entry.facts["features"].items()}
-    keys = [key for key in store.keys("products") if key.rpartition("/")[2].partition(".")[0] in counts]
-    products = {key.rpartition("/")[2]: f"{store.url}/{key}" for key in keys}
-    return Vectorized(products, counts, len(marks), len(looks))
+                made = draw(file, number, bar)
+            facts = {"of": of, "features": made.features, "files": made.files}
+            entry = Entry(file, written[file], "", short=False, facts=facts)
+            ledger.record(entry)
+        counts |= entry.facts["features"]
+        products += entry.facts["files"]
+    write_item(prediction)
+    return Vectorized({n: f"{store.url}/products/{n}" for n in products}, counts, len(marks), len(looks))
+
+
+def _file(classes: ClassMap, number: int) -> str:
+    """What a class's files are called."""
+    stem = PLURAL.get(classes.names[number], classes.slugs[number])
+    taken = stem in RESERVED or (stem in PLURAL.values() and classes.names[number] not in PLURAL)
+    return f"{stem}-{number}" if taken else stem
+
+
+def _chosen(classes: ClassMap, params: VectorizeParams) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the classes that are drawn as areas and as lines."""
+    both = sorted(set(params.areas or ()) & set(params.lines or ()))
+    if both:
+        raise UnusableInput(f"'{both[0]}' is named by both --areas and --lines; choose one.")
+    areas = _ids(classes, params.areas, tuple({"building"} - set(params.lines or ())))
+    return areas, _ids(classes, params.lines, tuple({"road"} - set(params.areas or ())))
 
 
 def _ids(classes: ClassMap, names: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[int, ...]:
@@ -162,8 +185,8 @@ def _look(store: Store, grip: Grip, window: Window, wanted: _Wanted, checksum: s
         raise damaged(store, window, entry.unit)
     best = predicted_class(planes)
     areas = {n: _areas(best[inner] == n, planes[(n, *inner)], window, wanted) for n in wanted.areas}
-    likely = np.where(best == NODATA, 0, planes)
-    lines = {n: walk_block(best == n, likely[n], (rows, cols), window, shape=wanted.shape) for n in wanted.lines}
+    data = best != NODATA
+    lines = {n: walk_block(best == n, planes[n] * data, (rows, cols), window, shape=wanted.shape) for n in wanted.lines}
     data = found.pack(areas, lines)
     grip.check()
     store.write(found.key(entry.unit), data)

@@ -35,6 +35,8 @@ class Source:
     fingerprint: str
     """Hash of its pixels on the grid, hexadecimal."""
     attribution: str
+    date: str = ""
+    """When it was taken, RFC 3339; '' where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,7 @@ class Workspace:
             "classes": [
                 {"id": i, "name": c.name, "colour": list(c.colour)} for i, c in enumerate(self.classes.classes)
             ],
-            "sources": [
-                {"path": s.path, "fingerprint": s.fingerprint, "attribution": s.attribution} for s in self.sources
-            ],
+            "sources": [asdict(source) for source in self.sources],
         }
         write_json(self.store, DOCUMENT, document)
 

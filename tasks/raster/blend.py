@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import GeoloomError
-from tasks.raster.kernels import add_weighted, highest_plane, round_sums, rows_of
+from tasks.raster.kernels import add_weighted, highest_plane, round_sums, rows_of, sum_by_table
 from tasks.raster.tiling import WEIGHT_BITS
 
 TOP = 254
 """A probability of 1."""
 NODATA = 255
+ENTROPY_BITS = 20
 
 
 def add(part: NDArray[np.uint8], rows: NDArray[np.int32], cols: NDArray[np.int32], total: NDArray[np.int32]) -> None:
@@ -69,3 +70,24 @@ def predicted_class(probability: NDArray[np.uint8]) -> NDArray[np.uint8]:
     best = np.empty(probability.shape[1:], np.uint8)
     highest_plane(rows_of(probability), len(probability), NODATA, best)
     return best
+
+
+def uncertainty(probability: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How undecided stored probabilities are: their entropy by that of all classes being equally likely.
+
+    -sum p ln p / ln n for n classes (Shannon 1948), summed in whole 2^-20ths, so the bits are the same everywhere.
+
+    Args:
+        probability: (class, y, x) uint8.
+
+    Returns:
+        (y, x) uint8: 0 certain to 254 undecided; 255 where there is no data.
+    """
+    p = np.arange(1, TOP + 1) / TOP
+    table = np.zeros(256, np.int32)
+    table[1 : TOP + 1] = np.rint(-p * np.log(p) / np.log(max(len(probability), 2)) * (1 << ENTROPY_BITS))
+    sums = np.empty(probability.shape[1:], np.int32)
+    sum_by_table(rows_of(probability), len(probability), NODATA, table, sums)
+    half = 1 << (ENTROPY_BITS - 1)
+    shares = np.minimum((sums * TOP + half) >> ENTROPY_BITS, TOP)
+    return np.where(sums < 0, NODATA, shares).astype(np.uint8)

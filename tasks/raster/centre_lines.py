@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.raster.grid import Window, within
-from tasks.raster.line_repair import GAP, HOLE, SPUR, LineGraph, bridges, gaps_closed, without_holes, without_spurs
+from tasks.raster.line_repair import (
+    GAP,
+    HOLE,
+    PLACE,
+    SPUR,
+    LineGraph,
+    bridges,
+    gaps_closed,
+    without_holes,
+    without_spurs,
+)
 from tasks.raster.thin import ROUND, thin
 
 HALF = 48
@@ -24,7 +34,7 @@ ROUNDS = 72
 """Of thinning: half of that width, the longer way of a slanting one."""
 MIRROR = 2 * HALF
 """Pixels behind the scene's edge that are taken to be as those before it."""
-MEETING = 3 * HALF
+MEETING = 2 * PLACE
 """Pixels around a block over which a place where lines meet may spread."""
 REACH = HOLE + HALF + ROUND * ROUNDS + SPUR + 4 * GAP + MEETING
 """Pixels around a block that its lines depend on."""

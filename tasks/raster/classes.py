@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +68,16 @@ class ClassMap:
         if name not in self.names:
             raise UnusableInput(f"There is no class '{name}' in this map; its classes are {', '.join(self.names)}.")
         return self.names.index(name)
+
+    @property
+    def slugs(self) -> tuple[str, ...]:
+        """A name of lower-case letters, digits and hyphens for each class, all different: for files and catalogues."""
+        found: list[str] = []
+        for number, name in enumerate(self.names):
+            plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+            slug = re.sub("[^0-9a-z]+", "-", plain).strip("-") or "class"
+            found.append(slug if slug not in found else f"{slug}-{number}")
+        return tuple(found)
 
     def palette(self) -> NDArray[np.uint8]:
         """Colours by id, (256, 3) uint8; ids without a class are black."""

@@ -25,7 +25,18 @@ from tasks.raster import grid as grids
 from tasks.raster.digest import digest_pair
 from tasks.raster.grid import Window, within
 from tasks.raster.shards import read_shards, write_shards
-from tasks.raster.zarrays import CHUNK, ZSTD, Place, create_array, create_group, open_group, place_name, shard_names
+from tasks.raster.zarrays import (
+    CHUNK,
+    ZSTD,
+    Place,
+    change_group,
+    consolidate,
+    create_array,
+    create_group,
+    open_group,
+    place_name,
+    shard_names,
+)
 
 BLOCK = 2048
 
@@ -240,7 +251,7 @@ def block_names(window: Window, *, bands: int) -> list[str]:
 
 def write_block(place: Place, window: Window, *, image: NDArray[Any], valid: NDArray[np.bool_]) -> None:
     """Write one block of the cube, whole shards at once."""
-    group = zarr.open_group(place, mode="r+")
+    group = change_group(place)
     for name, pixels in (("image", image), ("valid", valid)):
         write_shards(group[name], window, pixels)  # type: ignore[arg-type]
 
@@ -249,7 +260,7 @@ def finish_cube(
     place: Place, *, statistics: tuple[BandStatistics, ...], blocks: list[tuple[Window, BlockCells]]
 ) -> str:
     """Record what only the whole ingest knows, and return the fingerprint of all pixels."""
-    group = zarr.open_group(place, mode="r+")
+    group = change_group(place)
     shape: tuple[int, ...] = group["valid"].shape  # type: ignore[union-attr]
     rows, cols = (-(-n // CHUNK) for n in shape)
     planes = len(statistics) + 1
@@ -257,13 +268,16 @@ def finish_cube(
     for window, cells in blocks:
         into = cells_of(window)
         digests[:, *into], counts[into] = cells.digests, cells.counts
-    for name, array in (("digests", digests), ("counts", counts)):
+    cell = ("cell_row", "cell_column")
+    for name, array, axes in (("digests", digests, ("plane", *cell, "half")), ("counts", counts, cell)):
         chunks = tuple(min(n, CHUNK) for n in array.shape)
         made = group.create_array(
-            name, shape=array.shape, dtype=array.dtype, chunks=chunks, compressors=[ZSTD], overwrite=True
-        )
+            name, shape=array.shape, dtype=array.dtype, chunks=chunks, compressors=[ZSTD], overwrite=True,
+            dimension_names=axes,
+        )  # fmt: skip
         made[...] = array
     high, low = digest_pair(digests)
     fingerprint = f"{high:016x}{low:016x}"
     group["image"].attrs.update({"statistics": [asdict(s) for s in statistics], "fingerprint": fingerprint})
+    consolidate(place)
     return fingerprint

@@ -9,6 +9,7 @@ thread count) goes into the files: the same pixels give the same bytes.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from tasks.raster.cog import assemble_cog
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window, windows
 from tasks.raster.overviews import halve_mean, halve_mode
+from tasks.raster.statistics import count_values
 
 BLOCK = 512
 STRIDE = 4 * BLOCK
@@ -80,7 +82,7 @@ def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDAr
     A window's edges lie on multiples of `BLOCK` or on the grid's own, so that each tile is compressed once, and what
     fills it beyond the grid does not depend on the order in which it was put together.
     """
-    with _noticing_a_full_disk(path), _create(path, layout, shape=layout.shape, **_georeference(layout)) as target:
+    with noticing_a_full_disk(path), _create(path, layout, shape=layout.shape, **georeference(layout.grid)) as target:
         target.descriptions = layout.bands
         target.update_tags(**layout.tags)
         if layout.control is not None:
@@ -89,13 +91,20 @@ def tiled_geotiff(path: Path, layout: Layout) -> Iterator[Callable[[Window, NDAr
         if layout.scale is not None:
             target.scales = (layout.scale,) * len(layout.bands)
 
+        counts = np.zeros((len(layout.bands), 256), np.int64)
+
         def write(window: Window, pixels: NDArray[np.uint8]) -> None:
             for edge, length in zip(window, layout.shape, strict=True):
                 assert edge.start % BLOCK == 0
                 assert edge.stop % BLOCK == 0 or edge.stop == length
             target.write(pixels, window=rasterio.windows.Window.from_slices(*window))
+            for n, plane in enumerate(pixels):
+                data = plane != layout.nodata if layout.nodata is not None else np.ones(plane.shape, np.bool_)
+                counts[n] += count_values(plane, data)
 
         yield write
+        for number, band in enumerate(counts, 1):
+            target.update_tags(number, **_statistics(band, layout.shape))
 
 
 def write_geotiff(
@@ -129,7 +138,7 @@ def copy_to_cog(source: Path, path: Path, layout: Layout) -> None:
     """
     levels = [source]
     try:
-        with _noticing_a_full_disk(path):
+        with noticing_a_full_disk(path):
             for rows, cols in overview_shapes(layout.shape):
                 levels.append(source.with_name(f"{source.name}.{len(levels)}"))
                 _write_overview(levels[-2], levels[-1], layout, shape=(rows, cols))
@@ -191,8 +200,21 @@ def _create(path: Path, layout: Layout, *, shape: tuple[int, int], **place: Any)
         yield target
 
 
+def _statistics(counts: NDArray[np.int64], shape: tuple[int, int]) -> dict[str, str]:
+    """What GDAL calls a band's statistics, from how often each value is there; nothing where all is nodata."""
+    total, values = int(counts.sum()), np.arange(256)
+    if not total:
+        return {}
+    mean = float(values @ counts) / total
+    deviation = math.sqrt(float((values - mean) ** 2 @ counts) / total)
+    low, high = np.flatnonzero(counts)[[0, -1]].tolist()
+    names = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV", "VALID_PERCENT")
+    numbers = (low, high, mean, deviation, 100 * total / (shape[0] * shape[1]))
+    return {f"STATISTICS_{name}": f"{number:.14g}" for name, number in zip(names, numbers, strict=True)}
+
+
 @contextmanager
-def _noticing_a_full_disk(path: Path) -> Iterator[None]:
+def noticing_a_full_disk(path: Path) -> Iterator[None]:
     """Give GDAL's errors the number that they lack: "write failed" with next to no room left means the disk."""
     try:
         yield
@@ -202,9 +224,8 @@ def _noticing_a_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
-def _georeference(layout: Layout) -> dict[str, Any]:
-    """CRS and transform; neither where a scene in pixel space has none, so that the product has none either."""
-    grid = layout.grid
+def georeference(grid: GeoBox) -> dict[str, Any]:
+    """CRS and transform for rasterio; neither where a scene in pixel space has none, so that its products have none."""
     if grid.crs is None and grid.affine == rasterio.Affine.identity():
         return {}
     return {"crs": grid.crs.wkt if grid.crs else None, "transform": grid.affine}

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 from scipy.interpolate import RegularGridInterpolator
 
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control
 
+EARTH = 6.378e6
+"""Metres; a CRS whose ellipsoid is much larger or smaller is of another body."""
 NET = 17
 """Places along each side of the scene at which metres are measured; between them they are interpolated."""
 
@@ -20,7 +24,8 @@ class Ground:
     """The ground under a grid.
 
     Metres are measured on the ellipsoid (pyproj's `Geod`): web Mercator's square metre at 60° north is a quarter.
-    Where there is neither CRS nor ground control points, places are columns and rows, and a pixel is one unit.
+    Where there is neither CRS nor ground control points, places are columns and rows (or what the transform makes of
+    them), and a pixel is one unit.
 
     Args:
         grid: the scene's.
@@ -32,7 +37,14 @@ class Ground:
         wkt = control.crs if control else grid.crs.wkt if grid.crs else None
         self.crs = None if wkt is None else pyproj.CRS(wkt)
         """None where places are columns and rows."""
+        self.on_earth = self._is_earth()
+        """Whether places can be told in degrees of WGS 84."""
         self._steps = None if self.crs is None else self._measured(self.crs)
+
+    def _is_earth(self) -> bool:
+        if self.crs is None or self.crs.ellipsoid is None or self.crs.is_engineering:
+            return False
+        return abs(self.crs.ellipsoid.semi_major_metre - EARTH) < EARTH / 100
 
     @property
     def unit(self) -> str:
@@ -46,7 +58,7 @@ class Ground:
             with rasterio.transform.GCPTransformer(points) as transformer:
                 xs, ys = transformer.xy(pixels[:, 1], pixels[:, 0], offset="ul")
             return np.stack([np.asarray(xs, np.float64), np.asarray(ys, np.float64)], axis=1)
-        if self.crs is None:
+        if self.crs is None and self._grid.affine == Affine.identity():
             return pixels
         xs, ys = self._grid.affine @ (pixels[:, 0], pixels[:, 1])  # type: ignore[operator]
         return np.stack([xs, ys], axis=1)
@@ -93,23 +105,30 @@ class Ground:
         return float(across / down)
 
     def _measured(self, crs: pyproj.CRS) -> RegularGridInterpolator:
+        """The steps at a net of places, each from half a pixel before it to half a pixel behind."""
         rows, columns = self._grid.shape
-        sides = [np.linspace(0, n, NET) for n in (rows, columns)]
+        sides = [np.linspace(0.5, n - 0.5, NET if n > 1 else 1) for n in (rows, columns)]
         row, col = (a.ravel() for a in np.meshgrid(*sides, indexing="ij"))
-        here, across, down = (
-            self.place(np.stack([col + c, row + r], axis=1)) for c, r in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
-        )
-        east_north = []
+        ends = [
+            [self.place(np.stack([col + c, row + r], axis=1)) for c, r in pair]
+            for pair in (((-0.5, 0.0), (0.5, 0.0)), ((0.0, -0.5), (0.0, 0.5)))
+        ]
         geod = crs.get_geod()
-        if geod is not None and crs.geodetic_crs is not None and not crs.is_engineering:
+        if geod is None or crs.geodetic_crs is None or crs.is_engineering:
+            factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+            east_north = [(end - begin) * factor for begin, end in ends]
+        else:
             degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-            origin = degrees.transform(*here.T)
-            for end in (across, down):
-                azimuth, _, metres = geod.inv(*origin, *degrees.transform(*end.T))
+            east_north = []
+            for begin, end in ends:
+                azimuth, _, metres = geod.inv(*degrees.transform(*begin.T), *degrees.transform(*end.T))
                 bearing = np.radians(azimuth)
                 east_north.append(np.stack([metres * np.sin(bearing), metres * np.cos(bearing)], axis=1))
-        if not east_north or not np.isfinite(east_north).all():
-            factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-            east_north = [(end - here) * factor for end in (across, down)]
-        steps = np.stack(east_north, axis=2).reshape(NET, NET, 2, 2)
+        steps = np.stack(east_north, axis=2).reshape(len(sides[0]), len(sides[1]), 2, 2)
+        sides = [side if len(side) > 1 else np.array([side[0] - 0.5, side[0] + 0.5]) for side in sides]
+        steps = np.broadcast_to(steps, (len(sides[0]), len(sides[1]), 2, 2)).copy()
+        lost = ~np.isfinite(steps).all(axis=(2, 3))
+        if lost.any() and not lost.all():  # beyond what the projection reaches: as at the nearest place within
+            nearest = ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True)
+            steps = steps[tuple(nearest)]
         return RegularGridInterpolator(sides, steps, bounds_error=False, fill_value=None)

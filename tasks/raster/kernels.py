@@ -180,6 +180,22 @@ def highest_plane(planes: Rows, count: int, nodata: int, result: NDArray[np.uint
 
 
 @compiled
+def sum_by_table(planes: Rows, count: int, nodata: int, table: NDArray[np.int32], result: NDArray[np.int32]) -> None:
+    """What the planes' values stand for in a table (256,), summed at each pixel; -1 where plane 0 is nodata."""
+    p, p_plane, p_row = planes
+    height, width = result.shape
+    for y in range(height):
+        first, sums = p[y * p_row :][:width], result[y]
+        sums[:] = 0
+        for k in range(count):
+            plane = p[k * p_plane + y * p_row :][:width]
+            for x in range(width):
+                sums[x] += table[plane[x]]
+        for x in range(width):
+            sums[x] = np.int32(-1) if first[x] == nodata else sums[x]
+
+
+@compiled
 def tally(plane: Rows, valid: Rows, height: int, width: int, counts: NDArray[np.uint32]) -> None:
     """Add the valid pixels of an unsigned plane to counts (lane, value); any number of `LANES` lanes."""
     p, _, p_row = plane

@@ -16,7 +16,7 @@ from infra.errors import UnusableInput
 from tasks.raster import grid as grids
 from tasks.raster.classes import IGNORE
 from tasks.raster.shards import write_shards
-from tasks.raster.zarrays import Place, create_array, create_group, open_group, shard_names
+from tasks.raster.zarrays import Place, change_group, consolidate, create_array, create_group, open_group, shard_names
 
 SHARD = 1024
 """Pixels a side of a block of labels: what one worker writes."""
@@ -67,7 +67,8 @@ def are_labels(place: Place, grid: GeoBox, **about: Any) -> bool:
 
 def set_cube(place: Place, fingerprint: str) -> None:
     """Record which pixels the labels are for; empty while they are made."""
-    zarr.open_group(place, mode="r+").attrs["cube"] = fingerprint
+    change_group(place).attrs["cube"] = fingerprint
+    consolidate(place)
 
 
 def block_names(window: grids.Window) -> list[str]:
@@ -84,7 +85,7 @@ def write_labels(
     confidence: NDArray[np.uint8],
 ) -> None:
     """Write one block of labels, (y, x) each, whole shards at once."""
-    group = zarr.open_group(place, mode="r+")
+    group = change_group(place)
     for name, pixels in (("label", label), ("instance", instance), ("confidence", confidence)):
         write_shards(group[name], window, pixels)  # type: ignore[arg-type]
 

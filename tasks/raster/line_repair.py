@@ -26,6 +26,8 @@ STALK = 10
 """Pixels of a line's end that tell its direction; a shorter line has none."""
 BRIDGE_WIDTHS = 1.0
 """Two places where lines meet are one where no more than so many half widths lie between: roads that cross aslant."""
+PLACE = 72
+"""Pixels a side of the largest place of which that makes one."""
 _EIGHT = np.ones((3, 3), np.uint8)
 _JUNCTION = 3
 
@@ -94,9 +96,12 @@ def bridges(lines: NDArray[np.bool_], depth: NDArray[np.float32]) -> NDArray[np.
     lengths = np.diff(starts)
     width = np.minimum.reduceat(np.pad(depth, 1).ravel()[pixels], starts[:-1]) if len(lengths) else np.empty(0)
     both = (np.where(beyond >= 0, graph.clusters.ravel()[beyond], 0) > 0).all(axis=1)
-    found = np.zeros_like(graph.lines, bool)
-    found.ravel()[pixels[np.repeat(both & (lengths <= BRIDGE_WIDTHS * width), lengths)]] = True
-    return found[1:-1, 1:-1]
+    found = np.zeros(graph.lines.shape, np.uint8)
+    found.ravel()[pixels[np.repeat(both & (lengths <= BRIDGE_WIDTHS * width), lengths)]] = 1
+    _, united, boxes, _ = cv2.connectedComponentsWithStats(found | (graph.clusters > 0).view(np.uint8), connectivity=8)
+    small = (boxes[:, cv2.CC_STAT_WIDTH] <= PLACE) & (boxes[:, cv2.CC_STAT_HEIGHT] <= PLACE)
+    one: NDArray[np.bool_] = (found > 0) & small[united]
+    return one[1:-1, 1:-1]
 
 
 def gaps_closed(

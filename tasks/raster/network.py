@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from tasks.raster.blend import TOP
 from tasks.raster.centre_lines import TENTHS, Walks
 
 SHORTEST = 20.0
@@ -22,8 +23,6 @@ RING = 8
 """Pixels of the shortest ring: smaller ones are how pixels meet."""
 STAIRS = 1.0
 """Pixels by which a line of pixels departs from the straight one that it stands for."""
-TOP = 254
-"""Stored probabilities are multiples of 1 / 254."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +116,10 @@ class Network:
     def _settle(self, row: int | None) -> tuple[list[Edge], list[Node]]:
         """Give what lies above a row, or all: lines between nodes that are known in full, and those nodes."""
         self._join(lambda meeting: isinstance(meeting, tuple))
-        self._pieces = [p for p in self._pieces if p.ends[0] != p.ends[1] or p.pixels >= RING]
+        self._drop_small_rings()
         settled = {key for key, last in self._last_rows.items() if row is None or last < row}
         self._join(lambda meeting: meeting in settled and not self._given.get(meeting))
+        self._drop_small_rings()
         degrees = dict(self._given)
         for end in (end for piece in self._pieces for end in piece.ends if isinstance(end, int)):
             degrees[end] = degrees.get(end, 0) + 1
@@ -142,6 +142,9 @@ class Network:
                 known.pop(key, None)
         return sorted(edges, key=lambda e: e.id), sorted(nodes, key=lambda n: n.id)
 
+    def _drop_small_rings(self) -> None:
+        self._pieces = [p for p in self._pieces if p.ends[0] != p.ends[1] or p.pixels >= RING]
+
     def _join(self, passes: Callable[[Meeting], bool]) -> None:
         """Make one of pieces that meet where no third one does."""
         meetings: dict[Meeting, list[tuple[int, int]]] = {}
@@ -150,7 +153,7 @@ class Network:
                 meetings.setdefault(end, []).append((n, side))
         onward: dict[tuple[int, int], tuple[int, int]] = {}
         for meeting, ends in meetings.items():
-            if len(ends) == 2 and (ends[0][0] != ends[1][0] or isinstance(meeting, tuple)) and passes(meeting):  # noqa: PLR2004
+            if len(ends) == 2 and passes(meeting):  # noqa: PLR2004
                 onward[ends[0]], onward[ends[1]] = ends[1], ends[0]
         joined, used = [], set()
         free = [n for n in range(len(self._pieces)) if (n, 0) not in onward or (n, 1) not in onward]
@@ -181,7 +184,7 @@ class Network:
             around = np.concatenate(path)
             row, col = divmod(first, self._columns)
             begin = int(np.flatnonzero((around == (col + 0.5, row + 0.5)).all(axis=1))[0])
-            path, ends = [np.roll(around, -begin, axis=0)], (first, first)
+            path, ends = [np.roll(around, -begin, axis=0)[1:]], (first, first)
             self._places[first] = (col + 0.5, row + 0.5)
         return _Piece(first, sum(p.pixels for p in pieces), sum(p.sums for p in pieces), path, ends)  # type: ignore[arg-type]
 

@@ -12,11 +12,11 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
 from tasks.raster import grid as grids
-from tasks.raster.blend import NODATA
+from tasks.raster.blend import NODATA, TOP
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.grid import Window
 from tasks.raster.shards import write_shards
-from tasks.raster.zarrays import Place, create_array, create_group, open_group, shard_names
+from tasks.raster.zarrays import Place, change_group, consolidate, create_array, create_group, open_group, shard_names
 
 SHARD = 1024
 """Pixels a side of the smallest block."""
@@ -35,7 +35,7 @@ def create_probability(
     """Make an empty prediction: nodata everywhere."""
     about = {"grid": grids.to_json(grid), "classes": list(classes), "block": shard}
     group = create_group(place, grid, attributes=about | attributes)
-    create_array(
+    array = create_array(
         group,
         "probability",
         planes=("class", len(classes)),
@@ -45,6 +45,7 @@ def create_probability(
         shard=shard,
         planes_a_shard=len(classes),
     )
+    array.attrs.update({"_FillValue": NODATA, "scale_factor": 1 / TOP})  # as CF says it: xarray gives shares and nan
 
 
 def open_probability(place: Place) -> zarr.Array[Any]:
@@ -76,12 +77,13 @@ def block_names(window: Window, *, side: int) -> list[str]:
 
 def write_probability(place: Place, window: Window, probability: NDArray[np.uint8]) -> None:
     """Write one block, (class, y, x) uint8, its shard at once."""
-    write_shards(zarr.open_group(place, mode="r+")["probability"], window, probability)  # type: ignore[arg-type]
+    write_shards(change_group(place)["probability"], window, probability)  # type: ignore[arg-type]
 
 
 def update_attributes(place: Place, about: dict[str, Any]) -> None:
     """Record what a finished prediction is of."""
-    zarr.open_group(place, mode="r+").attrs.update(about)
+    change_group(place).attrs.update(about)
+    consolidate(place)
 
 
 def state_of(units: Mapping[str, str]) -> str:

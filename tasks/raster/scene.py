@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
 from tasks.raster.places import gdal_name, gdal_options, is_address
 
 COLOURS = ("red", "green", "blue")
+FEWEST_POINTS = 3
+"""Ground control points from which a place follows."""
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
 
@@ -143,9 +145,10 @@ def read_open(
             valid &= colours[image[0], -1] > 0
             image = np.stack([colours[image[0], COLOURS.index(name)] for name in bands])
     except rasterio.errors.RasterioError as error:
-        raise UnusableInput(
+        raise UnusableScene(
             f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
-            "get it again."
+            "get it again.",
+            scene.path,
         ) from error
     return image, valid
 
@@ -182,7 +185,7 @@ def _date(source: Any) -> str:
 
 def _control(source: Any) -> Control | None:
     points, crs = source.gcps
-    if source.crs is not None or not points or crs is None:
+    if source.crs is not None or len(points) < FEWEST_POINTS or crs is None:
         return None
     return Control(crs.to_wkt(), tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points))
 
@@ -235,12 +238,13 @@ def open_raster(path: str | Path) -> Iterator[Any]:
         if not Path(name).is_file():
             raise UnusableInput(f"There is no file {name}; give the path of a raster.")
         if Path(name).stat().st_size == 0:
-            raise UnusableInput(f"{name} is empty (0 bytes); get it again.")
+            raise UnusableScene(f"{name} is empty (0 bytes); get it again.", name)
     with rasterio.Env(**gdal_options(name)):
         try:
             source = rasterio.open(place)
         except rasterio.errors.RasterioError as error:
-            raise UnusableInput(f"{name} is not a raster that GDAL can open ({_first_line(error)}).") from error
+            said = f"{name} is not a raster that GDAL can open ({_first_line(error)})."
+            raise UnusableScene(said, name) from error
         with source:
             yield source
 

@@ -24,6 +24,8 @@ JOG = 3.0
 """Pixels of the shortest edge that is drawn."""
 HOLE = 9.0
 """Pixels of the smallest hole that is drawn."""
+LARGEST = 4000
+"""Corners along pixel edges of the largest outline that may be drawn square; a larger one is only simplified."""
 SLACK = 15.0
 """Degrees by which an edge may be off the main direction, or across it, and still speak for it."""
 SQUARE = 0.6
@@ -45,8 +47,9 @@ def square_outlines(outlines: Sequence[shapely.Polygon], *, aspect: float = 1.0)
 
 
 def _drawn(raw: shapely.Polygon) -> shapely.Polygon:
-    if not isinstance(raw, shapely.Polygon):
-        return raw
+    if shapely.get_num_coordinates(raw) > LARGEST:  # no building, and each corner is weighed against all others
+        simple = raw.simplify(STAIRS, preserve_topology=False)  # ring by ring: the other way takes minutes
+        return simple if isinstance(simple, shapely.Polygon) and simple.is_valid else raw
     for shape in _candidates(
         shapely.Polygon(raw.exterior, [r for r in raw.interiors if shapely.Polygon(r).area >= HOLE])
     ):

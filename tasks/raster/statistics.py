@@ -45,14 +45,20 @@ def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     return _count_floats(plane if plane.dtype.kind == "f" else plane.astype(np.float64), valid)
 
 
+def count_values(plane: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How often each value of a plane (y, x) of uint8 or uint16 occurs among its valid pixels."""
+    counts = np.zeros((LANES, 1 << 8 * plane.itemsize), np.uint32)
+    height, width = plane.shape
+    tally(rows_of(plane), rows_of(valid), height, width, counts)
+    often: NDArray[np.int64] = counts.sum(axis=0, dtype=np.int64)
+    return often
+
+
 def _count_integers(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
     """Count how often each value occurs, in one pass; everything else follows from that."""
     bits = 8 * plane.itemsize
-    counts = np.zeros((LANES, 1 << bits), np.uint32)
     # A negative value's bits stand for value + 2^bits.
-    height, width = plane.shape
-    tally(rows_of(plane.view(f"u{plane.itemsize}")), rows_of(valid), height, width, counts)
-    often = counts.sum(axis=0, dtype=np.int64)
+    often = count_values(plane.view(f"u{plane.itemsize}"), valid)
     values = np.flatnonzero(often)
     if not values.size:
         return _NONE

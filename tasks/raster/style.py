@@ -6,6 +6,8 @@ from xml.etree import ElementTree as ET
 
 from tasks.raster.classes import ClassMap
 
+_COLUMNS = (("Value", "0", "5"), ("Class", "2", "2"), ("Red", "0", "6"), ("Green", "0", "7"), ("Blue", "0", "8"))
+"""Of the table: name, GDAL's type (0 integer, 2 text) and GDAL's use (5 value, 2 name, 6 to 8 colours)."""
 _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 
@@ -24,3 +26,25 @@ def class_style(classes: ClassMap) -> str:
     ET.SubElement(root, "blendMode").text = "0"
     ET.indent(root)
     return _HEAD + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def class_table(classes: ClassMap) -> str:
+    """GDAL's own notes beside a raster (NAME.tif.aux.xml): the classes' names, and a table of names and colours.
+
+    The elements are those that GDAL writes (https://gdal.org/en/stable/user/raster_data_model.html#raster-attribute-table).
+    """
+    root = ET.Element("PAMDataset")
+    band = ET.SubElement(root, "PAMRasterBand", band="1")
+    names = ET.SubElement(band, "CategoryNames")
+    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    for index, (name, kind, usage) in enumerate(_COLUMNS):
+        column = ET.SubElement(table, "FieldDefn", index=str(index))
+        for tag, text in (("Name", name), ("Type", kind), ("Usage", usage)):
+            ET.SubElement(column, tag).text = text
+    for number, one in enumerate(classes.classes):
+        ET.SubElement(names, "Category").text = one.name
+        row = ET.SubElement(table, "Row", index=str(number))
+        for value in (number, one.name, *one.colour):
+            ET.SubElement(row, "F").text = str(value)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"

@@ -14,7 +14,6 @@ from tasks.raster.kernels import compiled
 
 ROUND = 2
 """Pixels over which one round of thinning reaches."""
-_JUNCTION = 3
 _FEWEST, _MOST = 2, 3
 
 

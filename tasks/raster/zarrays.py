@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
@@ -15,6 +18,7 @@ from zarr.errors import BaseZarrError
 from infra.errors import UnusableInput
 
 CHUNK = 512
+_DEGREES = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}
 ZSTD = ZstdCodec(level=1, checksum=True)
 
 # Looking whether a chunk is all fill costs as much as compressing it: 11 ns a pixel.
@@ -25,7 +29,10 @@ Place = Path | Store
 
 
 def create_group(place: Place, grid: GeoBox, *, attributes: Mapping[str, Any]) -> zarr.Group:
-    """Make a group on a grid, with its CF `spatial_ref` and one x and y for every column and row of a straight grid."""
+    """Make a group on a grid, as CF and GeoZarr readers (xarray, rioxarray) know one.
+
+    `spatial_ref` says the CRS and the transform; `x` and `y` are where pixel centres lie, if the grid is straight.
+    """
     group = zarr.create_group(place, zarr_format=3, attributes=dict(attributes))
     reference = group.create_array("spatial_ref", shape=(), dtype="int64")
     transform = " ".join(
@@ -35,7 +42,32 @@ def create_group(place: Place, grid: GeoBox, *, attributes: Mapping[str, Any]) -
     reference.attrs.update(
         {"GeoTransform": transform} | ({"crs_wkt": grid.crs.wkt, "spatial_ref": grid.crs.wkt} if grid.crs else {})
     )
+    rows, columns = grid.shape
+    along = grid.affine
+    if along.b == along.d == 0:
+        _create_axis(group, "x", along.c + along.a * (np.arange(columns) + 0.5), grid)
+        _create_axis(group, "y", along.f + along.e * (np.arange(rows) + 0.5), grid)
     return group
+
+
+def _create_axis(group: zarr.Group, name: str, places: NDArray[np.floating[Any]], grid: GeoBox) -> None:
+    axis = group.create_array(name, data=places, chunks=(len(places),), compressors=[ZSTD], dimension_names=(name,))
+    about = {"axis": name.upper()}
+    if grid.crs is not None and grid.crs.geographic:
+        about |= dict(zip(("standard_name", "units"), _DEGREES[name], strict=True))
+    elif grid.crs is not None and grid.crs.projected:
+        about |= {"standard_name": f"projection_{name}_coordinate", "units": grid.crs.units[0]}
+    axis.attrs.update(about)
+
+
+def consolidate(place: Place) -> None:
+    """Put the metadata of all arrays into the group's own, so that a reader of a bucket asks once.
+
+    Zarr 3 has no words for that yet (zarr-python warns); xarray and zarr-python read it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(place, zarr_format=3)
 
 
 def create_array(
@@ -69,7 +101,7 @@ def create_array(
         fill_value=fill,
         dimension_names=(*((planes[0],) if planes else ()), "y", "x"),
     )
-    array.attrs["grid_mapping"] = "spatial_ref"
+    array.attrs.update({"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"})
     return array
 
 
@@ -84,13 +116,18 @@ def open_group(place: Place, *, made_by: str) -> zarr.Group:
         UnusableInput: it is not there, or not a Zarr group.
     """
     try:
-        return zarr.open_group(place, mode="r")
+        return zarr.open_group(place, mode="r", use_consolidated=False)
     except FileNotFoundError as error:
         raise UnusableInput(f"There is no {place_name(place)}; make it with 'geoloom {made_by}'.") from error
     except (BaseZarrError, ValueError, OSError) as error:
         raise UnusableInput(
             f"{place_name(place)} is not a Zarr group that geoloom wrote; make it again with 'geoloom {made_by}'."
         ) from error
+
+
+def change_group(place: Place) -> zarr.Group:
+    """Open a group to change it: as it is, whatever its consolidated metadata say, which `consolidate` renews."""
+    return zarr.open_group(place, mode="r+", use_consolidated=False)
 
 
 def shard_names(name: str, window: tuple[slice, slice], *, side: int, planes: int = 0) -> list[str]:

@@ -131,6 +131,15 @@ def test_what_is_no_raster_is_refused_and_leaves_nothing(geoloom, tmp_path, make
     assert listing(tmp_path / "ws") == []
 
 
+def test_a_scene_that_cannot_be_read_is_named_and_the_others_are_taken(geoloom, world, tmp_path):
+    (tmp_path / "bad.tif").write_bytes(b"no raster")
+    report, said = geoloom("ingest", world.scene, tmp_path / "bad.tif", "--out", tmp_path / "ws", code=3)
+    assert report["status"] == "partial"
+    assert str(tmp_path / "bad.tif") in report["left_out"][0]
+    assert f"Left out: {tmp_path / 'bad.tif'} is not a raster" in said
+    assert "workspace.json" in listing(tmp_path / "ws")
+
+
 def test_a_truncated_raster_is_refused_and_makes_no_workspace(geoloom, world, tiny_model, tmp_path):
     """What was read of it stays for the rerun with the whole file, and is of no use before."""
     content = Path(world.scene).read_bytes()

@@ -129,9 +129,14 @@ def check(env, run, out):
     """The products are in the workspace; progress, table, image and links are in Prefect."""
     logs = call(env, "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
     assert run["state_type"] == "COMPLETED", "\n".join(entry["message"] for entry in logs)
-    assert {p.name for p in (out / "products").iterdir()} == {
+    names = {p.name for p in (out / "products").iterdir()}
+    vectors = {name for name in names if name.startswith(("buildings.", "roads.", "roads_nodes."))}
+    assert {"buildings.gpkg", "buildings.parquet", "roads.gpkg", "roads.parquet"} <= vectors
+    assert names - vectors == {
         "classes.qml",
         "classes.tif",
+        "classes.tif.aux.xml",
+        "item.json",
         "probability.tif",
         "scores.json",
         "preview.png",
@@ -141,7 +146,7 @@ def check(env, run, out):
     assert kinds.count("progress") == 1
     assert kinds.count("table") == 1
     assert kinds.count("image") == 1
-    assert kinds.count("markdown") == 2  # a link to each GeoTIFF
+    assert kinds.count("markdown") == 2 + len(vectors)  # a link to each product
     progress = next(a for a in found if a["type"] == "progress")
     assert float(progress["data"]) == 100.0
     table = json.loads(next(a for a in found if a["type"] == "table")["data"])

@@ -205,13 +205,17 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["map", "ingest", "label", "predict", "mosaic", "vectorize", "evaluate", "clean"])
+STEPS = ("ingest", "label", "predict", "mosaic", "vectorize")
+
+
+@pytest.mark.parametrize("name", [*STEPS, "map", "evaluate", "clean", "export"])
 def test_who_comes_second_leaves_at_once(held, noise, name):
     ws, process = held
     words = {
         "map": ("map", noise, "--out", ws),
         "ingest": ("ingest", noise, "--out", ws),
         "label": ("label", ws, "--method", "truth", "--truth", noise),
+        "export": ("export", ws, "--cog"),
         "evaluate": ("evaluate", ws, "--truth", noise),
     }.get(name, (name, ws))
     before = files(ws)

@@ -348,3 +348,36 @@ def test_a_collar_is_asked_for(tmp_path):
     assert "--nodata 255" in notes[0]
     assert run(path, tmp_path / "ws", progress=Listening(), nodata=255).valid_share == pytest.approx(0.6, abs=0.01)
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize("cluster", ["lanes", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("spoil", ["truncated", "empty", "text"])
+def test_scenes_that_cannot_be_read_are_named_and_left_out(tmp_path, engine, scene, pixels, spoil, cluster):
+    image, valid = pixels
+    other = tmp_path / "other.tif"
+    engine.write_scene(other, image, valid, west=450_000 + 1150)
+    whole_one = other.read_bytes()
+    spoilt = {"truncated": whole_one[: len(whole_one) * 6 // 10], "empty": b"", "text": b"no raster"}[spoil]
+    other.write_bytes(spoilt)
+    done = run((scene, other), tmp_path / "ws", cluster=cluster)
+    assert [path in said for said, path in zip(done.left_out, [str(other)], strict=True)] == [True]
+    assert (done.rows, done.columns) == valid.shape
+    assert cube_of(tmp_path / "ws").fingerprint == cube_of(engine_alone(tmp_path, scene)).fingerprint
+    # Once the file is whole, the same command takes it too.
+    other.write_bytes(whole_one)
+    again = run((scene, other), tmp_path / "ws", cluster=cluster)
+    assert again.left_out == ()
+    assert again.columns == valid.shape[1] + 2300
+
+
+def engine_alone(folder, scene):
+    run(scene, folder / "alone")
+    return folder / "alone"
+
+
+def test_where_no_scene_can_be_read_the_last_one_is_told(tmp_path):
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).write_bytes(b"no raster")
+    with pytest.raises(UnusableInput, match=r"b\.tif is not a raster"):
+        run((tmp_path / "a.tif", tmp_path / "b.tif"), tmp_path / "ws")
+    assert not (tmp_path / "ws/workspace.json").exists()

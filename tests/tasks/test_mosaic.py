@@ -1,5 +1,8 @@
 """Products are made of a whole prediction, once."""
 
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,8 @@ from infra.store import open_store
 from tasks.params import MosaicParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.probability import open_probability
+
+BESIDE = {"classes.qml", "classes.tif.aux.xml", "item.json"}
 
 
 def mosaic(workspace, *names):
@@ -37,7 +42,43 @@ def test_the_products_are_what_was_predicted(predicted, pixels):
     np.testing.assert_array_equal(classes[valid], stored.argmax(0)[valid])
     assert (classes[~valid] == 255).all()
     assert done.valid_share == pytest.approx(valid.mean()) == pytest.approx(pixels[1].mean())
-    assert set(times(predicted)) == {"classes.tif", "classes.qml", "probability.tif"}, "nothing else lies there"
+    assert set(times(predicted)) == {*BESIDE, "classes.tif", "probability.tif"}, "nothing else lies there"
+
+
+def test_uncertainty_is_the_entropy_of_the_probabilities(predicted):
+    done = mosaic(predicted, "uncertainty")
+    stored = np.asarray(open_probability(open_store(predicted).zarr("probability.zarr"))[:])
+    valid = stored[0] != 255
+    p = stored[:, valid] / 254
+    entropy = -np.where(p > 0, p * np.log(np.maximum(p, 1e-9)), 0).sum(axis=0) / np.log(len(stored))
+    with rasterio.open(done.products["uncertainty"]) as source:
+        found = source.read(1)
+        assert (source.descriptions, source.scales, source.nodata) == (("uncertainty",), (1 / 254,), 255)
+    assert (found[~valid] == 255).all()
+    assert np.abs(found[valid] / 254 - entropy).max() <= 0.51 / 254
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed (apt-get install gdal-bin)")
+def test_gdalinfo_reads_class_names_and_statistics(predicted):
+    done = mosaic(predicted)
+    told = {}
+    for name, path in done.products.items():
+        run = subprocess.run(["gdalinfo", "-json", path], capture_output=True, text=True, check=True)
+        told[name] = json.loads(run.stdout)
+    (band,) = told["classes"]["bands"]
+    with rasterio.open(done.products["classes"]) as source:
+        names, classes = source.tags()["CLASS_NAMES"].split(","), source.read(1)
+    assert band["categories"] == names
+    table = told["classes"]["rat"]["row"]
+    assert [row["f"][:2] for row in table] == [[n, name] for n, name in enumerate(names)]
+    assert float(band["metadata"][""]["STATISTICS_VALID_PERCENT"]) == pytest.approx(100 * (classes != 255).mean())
+    with rasterio.open(done.products["probability"]) as source:
+        for n, band in enumerate(told["probability"]["bands"], 1):
+            plane = source.read(n, masked=True)
+            found = {k.removeprefix("STATISTICS_"): float(v) for k, v in band["metadata"][""].items()}
+            assert (found["MINIMUM"], found["MAXIMUM"]) == (plane.min(), plane.max())
+            assert found["MEAN"] == pytest.approx(plane.mean())
+            assert found["STDDEV"] == pytest.approx(plane.std())
 
 
 def test_what_is_written_is_not_written_again(predicted):
@@ -51,7 +92,7 @@ def test_what_is_written_is_not_written_again(predicted):
 def test_one_product_is_written_alone_and_again_where_it_is_gone(predicted):
     assert mosaic(predicted, "classes").units_run == 1
     first = times(predicted)
-    assert set(first) == {"classes.tif", "classes.qml"}
+    assert set(first) == {*BESIDE, "classes.tif"}
     assert mosaic(predicted).units_run == 1
     second = times(predicted)
     assert second["classes.tif"] == first["classes.tif"]
@@ -150,6 +191,4 @@ def test_a_killed_mosaic_leaves_no_half_product(predicted, engine, golden):
     assert not [name for name in times(predicted) if not name.startswith(".")]
     assert Ledger(open_store(predicted), "mosaic").done() == {}
     assert engine.products(predicted) == golden["products"]
-    assert set(times(predicted)) == {"classes.tif", "classes.qml", "probability.tif"}, (
-        "what the killed one left is swept"
-    )
+    assert set(times(predicted)) == {*BESIDE, "classes.tif", "probability.tif"}, "what the killed one left is swept"

@@ -27,7 +27,9 @@ def test_nothing_is_no_workspace(tmp_path):
 
 
 def test_every_stage_is_told(ingested, engine, tiny_model):
-    fresh = {"ingest": (4, 0, 4), "label": (0, 0, None), "predict": (0, 0, None), "mosaic": (0, 0, None)}
+    fresh = {"ingest": (4, 0, 4), "label": (0, 0, None), "predict": (0, 0, None), "mosaic": (0, 0, None)} | {
+        "vectorize": (0, 0, None)
+    }
     assert told(ingested) == fresh
     assert steps.status(ingested).lines() == [
         "ingest    4 of 4 units", "label     not begun", "predict   not begun", "mosaic    not begun",

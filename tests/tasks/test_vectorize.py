@@ -14,6 +14,7 @@ from predictions import put_prediction
 from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
+from infra.store import open_store
 from tasks.params import ClusterParams, VectorizeParams, WorldParams
 from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.gdal import rasterio
@@ -142,6 +143,17 @@ def test_the_bits_do_not_depend_on_who_works(town, drawn, copied):
         assert hashlib.sha256(files[0]).digest() == hashlib.sha256(files[1]).digest()
 
 
+def test_a_bucket_gets_the_same(town, drawn, bucket, engine):
+    workspace = engine.ingest(Path(town[0]).parent / "scene.tif", f"s3://{bucket}/town")
+    put_prediction(workspace, certain(town[1]), side=SIDE)
+    done = vectorize(workspace)
+    assert done.features == drawn.features
+    assert set(done.products) == set(drawn.products)
+    store = open_store(workspace)
+    for name in ("buildings.parquet", "roads.parquet"):
+        assert store.read(f"products/{name}") == (Path(town[0]) / "products" / name).read_bytes()
+
+
 def test_what_is_drawn_is_not_drawn_again_and_a_changed_block_costs_its_neighbours(town, drawn, copied):
     before = (copied / "products/roads.gpkg").stat().st_mtime_ns
     assert vectorize(copied).units_run == 0
@@ -186,6 +198,40 @@ def test_a_damaged_prediction_is_told(copied):
 def test_a_class_that_the_map_lacks_is_refused(town):
     with pytest.raises(UnusableInput, match=r"no class 'bridge' to draw; it has building, road"):
         vectorize(town[0], areas=("bridge",))
+
+
+def test_a_class_is_drawn_one_way(town):
+    with pytest.raises(UnusableInput, match=r"'road' is named by both --areas and --lines"):
+        vectorize(town[0], areas=("road",), lines=("road",))
+
+
+def test_a_map_without_buildings_and_roads_is_left_alone(tmp_path, town, engine):
+    workspace = engine.ingest(Path(town[0]).parent / "scene.tif", tmp_path / "ws")
+    planes = np.full((2, 2000, 2000), 127, np.uint8)
+    put_prediction(workspace, planes, side=SIDE, classes=("other", "water"), colours=[[0, 0, 0], [0, 0, 255]])
+    assert vectorize(workspace).products == {}
+
+
+def test_odd_class_names_make_plain_file_names(tmp_path, town, engine):
+    names = ("other", "low vegetation", "b\u00e2timent/../x", "classes")
+    workspace = engine.ingest(Path(town[0]).parent / "scene.tif", tmp_path / "ws")
+    planes = np.full((4, 2000, 2000), 20, np.uint8)
+    planes[0], planes[1, :500], planes[2, 500:900], planes[3, 900:1200] = 194, 214, 214, 214
+    put_prediction(workspace, planes, side=SIDE, classes=names, colours=[[n, n, n] for n in range(4)])
+    done = vectorize(workspace, areas=names[1:])
+    assert set(done.features) == {"low-vegetation", "batiment-x", "classes-3"}
+    assert {p.parent for p in tmp_path.rglob("*.gpkg")} == {tmp_path / "ws/products"}
+    document = json.loads((tmp_path / "ws/products/item.json").read_text())
+    listed = document["properties"]["mlm:output"][0]["classification:classes"]
+    assert [c["name"] for c in listed] == ["other", "low-vegetation", "batiment-x", "classes"]
+    assert [c["title"] for c in listed] == list(names)
+
+
+def test_every_file_that_is_gone_is_made_again(drawn, copied):
+    for name in ("buildings.parquet", "roads.pmtiles", "roads_nodes.parquet"):
+        (copied / "products" / name).unlink()
+        assert vectorize(copied).products.keys() == drawn.products.keys()
+        assert (copied / "products" / name).exists()
 
 
 def test_other_classes_have_their_own_names_and_small_ones_go(drawn, copied):

@@ -55,6 +55,26 @@ def test_ground_control_points_place_what_has_no_transform():
     np.testing.assert_allclose(ground.place(places), same.place(places), atol=1e-9)
 
 
+def test_a_scene_that_reaches_beyond_the_globe_is_measured_where_it_is_on_it():
+    ground = Ground(GeoBox((3600, 7200), Affine(0.05, 0, -180, 0, -0.05, 90), "EPSG:4326"), None)
+    here = shapely.box(3599, 1799, 3601, 1801)
+    assert ground.areas(np.array([here]))[0] == pytest.approx(4 * (0.05 * 111_320) * (0.05 * 110_574), rel=0.01)
+    assert np.isfinite(ground.steps(np.array([[0.0, 0.0], [7200.0, 3600.0]]))).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 50), (50, 1), (1, 1)])
+def test_scenes_one_pixel_wide(shape):
+    ground = Ground(GeoBox(shape, GRIDS["utm"][1], GRIDS["utm"][0]), None)
+    assert ground.areas(np.array([shapely.box(0, 0, 1, 1)])) == pytest.approx(0.09, rel=1e-3)
+
+
+def test_a_local_crs_counts_in_its_unit():
+    wkt = 'LOCAL_CS["Arbitrary",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+    ground = Ground(GeoBox((40, 30), Affine(2, 0, 0, 0, -2, 0), wkt), None)
+    assert not ground.on_earth
+    assert ground.areas(np.array([shapely.box(0, 0, 3, 4)])) == pytest.approx(48)
+
+
 def test_no_lines_have_no_lengths():
     ground = Ground(GeoBox((4, 3), *reversed(GRIDS["utm"])), None)
     assert len(ground.lengths(np.empty(0, object))) == len(ground.areas(np.empty(0, object))) == 0

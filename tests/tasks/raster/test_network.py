@@ -123,6 +123,23 @@ def test_a_ring_has_one_node_and_closes():
         assert edge.line.length == pytest.approx(2 * np.pi * 100, rel=0.03)
 
 
+def test_a_ring_with_a_bulge_is_the_same_for_any_blocks():
+    image = np.zeros((300, 300), np.uint8)
+    cv2.circle(image, (150, 150), 100, 254, 9)
+    image[40:45, 140:148] = 254
+    assert network(image, 300) == network(image, 120) == network(image, 77)
+
+
+def test_many_crossings_in_a_row_are_the_same_for_any_blocks():
+    """A broad road with a lane every few pixels: places that are one could go on for ever."""
+    lanes = [(((x, 180), (x, 260)), 5) for x in range(40, 860, 15)]
+    likely = drawn((((0, 200), (900, 200)), 40), *lanes, size=(420, 900))
+    whole = network(likely, 900)
+    assert len(whole[0]) > 50
+    assert network(likely, 277) == whole
+    assert network(likely, 150) == whole
+
+
 def test_cars_are_no_holes_and_bulges_no_roads():
     likely = drawn((((0, 200), (399, 200)), 31))
     likely[195:205, 100:120] = 0

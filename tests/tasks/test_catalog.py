@@ -1,0 +1,150 @@
+"""item.json is a STAC item that says what a map is of, made by what, and where its files are."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pystac
+import pytest
+import shapely
+from predictions import put_prediction
+from pystac.extensions.classification import ClassificationExtension
+from pystac.extensions.mlm import MLMExtension
+from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.raster import RasterExtension
+from pystac.validation import JsonSchemaSTACValidator, validate_dict
+
+from flows import steps
+from infra.progress import Silent
+from infra.store import open_store
+from tasks.params import ClusterParams, IngestParams, MosaicParams, VectorizeParams
+from tasks.raster.gdal import rasterio
+from tasks.workspace import open_workspace
+
+EVERYTHING = MosaicParams(products=("classes", "probability", "uncertainty"))
+
+
+def item_of(workspace):
+    """The item as JSON and as pystac reads it; valid by the schemas that come with pystac, without any network."""
+    document = json.loads((Path(workspace) / "products/item.json").read_text())
+    validate_dict(document | {"stac_extensions": []}, validator=JsonSchemaSTACValidator())
+    return document, pystac.Item.from_dict(document)
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory, engine, scene, tiny_model):
+    """A workspace with all products of a small part of the scene."""
+    workspace = str(tmp_path_factory.mktemp("mapped") / "ws")
+    params = IngestParams(scenes=(str(scene),), bounds=(450_100, 5_399_500, 450_300, 5_399_700))
+    steps.ingest(params, workspace, run=ClusterParams(), progress=Silent())
+    engine.predict(workspace, tiny_model)
+    steps.mosaic(workspace, EVERYTHING, progress=Silent())
+    names = open_workspace(open_store(workspace)).classes.names
+    steps.vectorize(VectorizeParams(areas=names[1:2], lines=()), workspace, run=ClusterParams(), progress=Silent())
+    return workspace
+
+
+def uniform(workspace, side):
+    """A prediction that prefers no class."""
+    names = open_workspace(open_store(workspace)).classes.names
+    put_prediction(workspace, np.full((len(names), side, side), 254 // len(names), np.uint8))
+    steps.mosaic(workspace, progress=Silent())
+    return workspace
+
+
+def test_the_item_lies_where_the_map_lies(mapped):
+    _, item = item_of(mapped)
+    with rasterio.open(Path(mapped) / "products/classes.tif") as source:
+        crs, shape, transform, bounds = source.crs, source.shape, source.transform, source.bounds
+    placed = ProjectionExtension.ext(item)
+    assert placed.code == crs.to_string()
+    assert placed.shape == list(shape)
+    assert placed.transform == list(transform)[:6]
+    degrees = pyproj.Transformer.from_crs(crs.to_wkt(), 4326, always_xy=True)
+    assert item.bbox == pytest.approx(degrees.transform_bounds(*bounds), abs=1e-7)
+    outline = shapely.geometry.shape(item.geometry)
+    assert outline.is_valid
+    assert outline.exterior.is_ccw
+    assert outline.bounds == pytest.approx(item.bbox)
+
+
+def test_every_file_beside_it_is_an_asset_and_every_asset_is_there(mapped):
+    document, item = item_of(mapped)
+    files = {p.name for p in (Path(mapped) / "products").iterdir()}
+    here = {asset.href.removeprefix("./") for key, asset in item.assets.items() if key != "model"}
+    assert here == files - {"item.json", "classes.tif.aux.xml"}
+    assert item.assets["classes.tif"].media_type == pystac.MediaType.COG
+    for name in ("probability.tif", "uncertainty.tif"):
+        with rasterio.open(Path(mapped) / "products" / name) as source:
+            bands = document["assets"][name]["bands"]
+            assert tuple(band["name"] for band in bands) == source.descriptions
+            assert [band["raster:scale"] for band in bands] == list(source.scales)
+            assert {band["nodata"] for band in bands} == {source.nodata}
+    classes = document["assets"]["classes.tif"]["bands"][0]["classification:classes"]
+    with rasterio.open(Path(mapped) / "products/classes.tif") as source:
+        assert ",".join(one["name"] for one in classes) == source.tags()["CLASS_NAMES"]
+        colours = source.colormap(1)
+    assert [bytes.fromhex(one["color_hint"]) for one in classes] == [bytes(colours[n][:3]) for n in range(len(classes))]
+    assert RasterExtension.has_extension(item)
+    assert ClassificationExtension.has_extension(item)
+
+
+def test_it_names_the_model_and_the_scenes(mapped, tiny_model, scene):
+    document, item = item_of(mapped)
+    card = json.loads((Path(tiny_model) / "model.json").read_text())
+    model = MLMExtension.ext(item)
+    assert model.architecture == card["architecture"]
+    assert model.tasks == ["semantic-segmentation"]
+    assert document["properties"]["mlm:input"][0]["bands"] == card["bands"]
+    assert [c["name"] for c in document["properties"]["mlm:output"][0]["classification:classes"]] == card["classes"]
+    assert item.assets["model"].extra_fields["file:checksum"] == "1220" + card["weights_sha256"]
+    assert "mlm:model" in item.assets["model"].roles
+    assert Path(scene).name in item.properties["processing:lineage"]
+    assert item.properties["processing:software"]["geoloom"]
+    assert item.datetime == datetime.fromisoformat(item.properties["created"])
+
+
+def test_it_changes_with_the_products_and_with_nothing_else(predicted):
+    path = Path(predicted) / "products/item.json"
+    steps.mosaic(predicted, MosaicParams(products=("classes",)), progress=Silent())
+    first, when = path.read_bytes(), path.stat().st_mtime_ns
+    steps.mosaic(predicted, MosaicParams(products=("classes",)), progress=Silent())
+    assert path.stat().st_mtime_ns == when
+    steps.mosaic(predicted, EVERYTHING, progress=Silent())
+    assert set(json.loads(path.read_bytes())["assets"]) > set(json.loads(first)["assets"])
+
+
+def test_files_of_another_map_are_not_this_one_s(predicted):
+    steps.mosaic(predicted, EVERYTHING, progress=Silent())
+    names = open_workspace(open_store(predicted)).classes.names
+    with rasterio.open(Path(predicted) / "products/classes.tif") as source:
+        height, width = source.shape
+    put_prediction(predicted, np.full((len(names), height, width), 254 // len(names), np.uint8))
+    steps.mosaic(predicted, MosaicParams(products=("classes",)), progress=Silent())
+    document, _ = item_of(predicted)
+    assert set(document["assets"]) == {"classes.tif", "classes.qml", "model"}
+
+
+@pytest.mark.parametrize("crs", [None, "IAU_2015:49900"], ids=["pixel space", "Mars"])
+def test_what_lies_nowhere_on_earth_has_no_geometry(tmp_path, engine, crs):
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 300, 300), dtype=np.uint8)
+    place = {} if crs is None else {"crs": crs, "transform": rasterio.Affine(1e-3, 0, 10, 0, -1e-3, 20)}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=300, width=300, count=3, dtype="uint8", **place
+    ) as target:
+        target.write(pixels)
+    document, item = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 300))
+    assert document["geometry"] is None
+    assert "bbox" not in document
+    assert ProjectionExtension.ext(item).shape == [300, 300]
+
+
+def test_the_scene_s_own_time_is_the_item_s(tmp_path, engine):
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=99, width=99, count=3, dtype="uint8") as target:
+        target.write(np.full((3, 99, 99), 7, np.uint8))
+        target.update_tags(TIFFTAG_DATETIME="2024:05:06 07:08:09", TIFFTAG_COPYRIGHT="(c) Somebody")
+    document, _ = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 99))
+    assert document["properties"]["datetime"] == "2024-05-06T07:08:09Z"
+    assert document["properties"]["providers"] == [{"name": "(c) Somebody", "roles": ["licensor"]}]

@@ -1,0 +1,37 @@
+"""The cube as GeoTIFF holds every pixel, the mask and the place."""
+
+import numpy as np
+import pytest
+from affine import Affine
+from rio_cogeo.cogeo import cog_validate
+
+from flows import steps
+from infra.progress import Silent
+from tasks.raster.gdal import rasterio
+
+
+def test_the_scene_comes_out_as_it_went_in(ingested, scene, pixels):
+    path = steps.export(ingested, progress=Silent()).scene
+    assert cog_validate(path, strict=True)[:2] == (True, [])
+    image, valid = pixels
+    with rasterio.open(path) as product, rasterio.open(scene) as source:
+        assert (product.crs, product.transform, product.shape) == (source.crs, source.transform, source.shape)
+        assert product.descriptions == ("red", "green", "blue")
+        np.testing.assert_array_equal(product.dataset_mask() > 0, valid)
+        np.testing.assert_array_equal(product.read()[:, valid], np.maximum(image, 1)[:, valid])
+        assert product.overviews(1)[0] == 2
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_every_pixel_type_and_number_of_bands(tmp_path, engine, dtype):
+    rng = np.random.default_rng(0)
+    image = (rng.normal(size=(5, 600, 700)) * 300).clip(0 if dtype == "uint16" else -3e4, 3e4).astype(dtype)
+    place = {"crs": "EPSG:4326", "transform": Affine(1e-5, 0, 7, 0, -1e-5, 50)}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=600, width=700, count=5, dtype=dtype,
+                       **place) as target:  # fmt: skip
+        target.write(image)
+    path = steps.export(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), progress=Silent()).scene
+    with rasterio.open(path) as product:
+        assert product.dtypes == (dtype,) * 5
+        np.testing.assert_array_equal(product.read(), image)
+        assert product.transform == place["transform"]
