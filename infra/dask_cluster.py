@@ -289,6 +289,9 @@ def _work_here(run: str, call: Callable[..., Any], args: tuple[Any, ...]) -> tup
         return False, work(run, call, args)
     except Stopped:
         return True, None
+    except GeoloomError as error:
+        error.__cause__ = error.__context__ = None  # GDAL's cannot be pickled, and Dask would send a bare Exception
+        raise
 
 
 async def _in_a_thread(call: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -66,9 +66,11 @@ def processes_here(kind: str, workers: int | None) -> Iterator[SpecCluster]:
     # What goes wrong is raised here, in one sentence; Dask's own log of it would come in between.
     quiet = logging.CRITICAL
     nanny = common | {"nthreads": THREADS, "memory_limit": 0, "preload": ["infra.lifeline"], "silence_logs": quiet}
-    settings: dict[str, list[str] | str] = {
+    settings: dict[str, list[str] | str | bool] = {
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        # Dask samples every thread's stack all the time and keeps a tree a second, a thousand of them.
+        "distributed.worker.profile.enabled": False,
         # Who asks a worker that has just died tries for so long, 30 s by default; on loopback an answer takes no time.
         "distributed.comm.timeouts.connect": "10s",
     }

@@ -52,6 +52,22 @@ def test_workers_whose_memory_is_full_are_not_waited_for(dask_processes):
                 cluster.run(jobs, done=no_matter)
 
 
+def profiled():
+    """In a worker: how many stacks Dask has kept."""
+    from distributed import get_worker
+
+    time.sleep(2.5)  # it keeps one a second
+    return len(get_worker().profile_history)
+
+
+def test_workers_keep_no_profiles():
+    """They would grow for as long as a run lasts."""
+    told = []
+    with open_cluster("processes", workers=1) as cluster:
+        cluster.run([Job("look", profiled)], done=lambda _, kept: told.append(kept))
+    assert told == [0]
+
+
 def test_a_worker_that_is_killed_as_it_starts_is_started_again():
     killed = []
 
