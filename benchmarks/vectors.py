@@ -135,7 +135,10 @@ def _compare(document: dict[str, Any]) -> dict[str, float]:
     pairs = drawn.join(raw.rename("raw"), how="inner")
     both = shapely.area(shapely.intersection(pairs.geometry.values, pairs.raw.values))
     either = shapely.area(pairs.geometry.values) + shapely.area(pairs.raw.values) - both
-    corners = [int(shapely.get_num_coordinates(shapes.values).sum()) for shapes in (pairs.geometry, pairs.raw)]
+    corners = [
+        int((shapely.get_num_coordinates(shapes.values) - 1 - shapely.get_num_interior_rings(shapes.values)).sum())
+        for shapes in (pairs.geometry, pairs.raw)
+    ]
     return {"least_iou": float((both / either).min()), "mean_iou": float((both / either).mean()),
             "corners": corners[0] / corners[1]}  # fmt: skip
 
@@ -164,7 +167,11 @@ def _result(found: list[dict[str, Any]]) -> Result:
         goals=(
             Goal("least IoU of a drawn building with its pixels", first["least_iou"], at_least=0.9),
             Goal("corners / corners along pixel edges", first["corners"], at_most=0.2),
-            Goal("peak at the largest size / at the smallest", last["peak_mb"] / first["peak_mb"], "x", at_most=1.5),
+        )
+        + (
+            (Goal("peak at the largest size / at the smallest", last["peak_mb"] / first["peak_mb"], "x", at_most=1.5),)
+            if len(found) > 1
+            else ()
         ),
         notes=(f"Mean IoU of drawn buildings with their pixels: {first['mean_iou']:.3f}.",),
     )
