@@ -92,7 +92,7 @@ def _predict(document: dict[str, Any]) -> dict[str, float]:
     about = {
         "trained_here": True, "model": "0" * 64, "cube": workspace.cube().fingerprint, "parameters": "the truth",
         "colours": [list(c.colour) for c in classes.classes], "units": prob.state_of(units),
-        "card": card | {"weights": ""},
+        "card": card,
     }  # fmt: skip
     prob.update_attributes(place, about)
     return {}

@@ -43,8 +43,9 @@ OUTLINE = 21
 def write_item(prediction: Prediction) -> None:
     """Write the STAC item of the products that are made of a prediction; not again where nothing has changed."""
     store = prediction.workspace.store
+    of = prediction.id
     entries = [entry for step in (MOSAIC, DRAW) for entry in Ledger(store, step).entries()]
-    names = sorted(name for e in entries if e.facts["of"] == prediction.id for name in e.facts["files"])
+    names = sorted(name for e in entries if e.facts["of"] == of for name in e.facts["files"])
     old = store.read(ITEM)
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if old is not None:

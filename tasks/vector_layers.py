@@ -26,7 +26,7 @@ from tasks.raster.grid import Window
 from tasks.raster.ground import Ground
 from tasks.raster.network import Edge, Network, Node
 from tasks.raster.objects import Gathering, Objects
-from tasks.raster.square import square_outlines
+from tasks.raster.square import square_objects
 from tasks.raster.vector_files import FeatureWriter, Kind, Table, copy_layer, copy_tiles, writing
 from tasks.workspace import VECTORIZE
 
@@ -61,9 +61,7 @@ class Drawing:
         def drawn(joined: Objects) -> Objects:
             if self.params.outlines == "pixels":
                 return joined
-            outlines = np.empty(len(joined), object)
-            outlines[:] = square_outlines(list(joined.outlines), aspect=aspect)
-            return Objects(joined.ids, joined.pixels, joined.sums, outlines)
+            return square_objects(joined, aspect=aspect)
 
         with ExitStack() as stack:
             path = stack.enter_context(self._publishing(f"{file}.parquet"))

@@ -8,6 +8,7 @@ into the next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 
@@ -23,7 +24,7 @@ from infra.stopping import check
 from infra.store import Store
 from tasks.catalog import write_item
 from tasks.params import VectorizeParams
-from tasks.prediction import Prediction, damaged, open_prediction
+from tasks.prediction import damaged, open_prediction
 from tasks.raster import found
 from tasks.raster.blend import NODATA, predicted_class
 from tasks.raster.centre_lines import REACH, walk_block
@@ -32,10 +33,10 @@ from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.grid import Window, grown, within
 from tasks.raster.ground import Ground
-from tasks.raster.objects import Objects, find_objects
+from tasks.raster.objects import find_objects
 from tasks.raster.probability import open_probability
 from tasks.raster.shards import read_shards
-from tasks.raster.square import square_outlines
+from tasks.raster.square import square_objects
 from tasks.units import to_do
 from tasks.vector_layers import Drawing
 from tasks.workspace import DRAW, PROBABILITY, VECTORIZE
@@ -99,7 +100,7 @@ def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Clu
         )
         return Vectorized({}, {}, 0, 0)
     blocks, checksums = prediction.blocks(), prediction.checksums
-    marks = {unit: _mark(prediction, window, wanted) for unit, window in blocks.items()}
+    marks = {unit: _mark(window, wanted, checksums, prediction.side) for unit, window in blocks.items()}
     files = {_file(prediction.classes, number): number for number in wanted.classes}
     of = prediction.id
     written = {file: fingerprint({"of": of, "params": params.model_dump(), "class": n}) for file, n in files.items()}
@@ -158,13 +159,16 @@ def _ids(classes: ClassMap, names: tuple[str, ...] | None, default: tuple[str, .
     return tuple(classes.id(name) for name in names)
 
 
-def _mark(prediction: Prediction, window: Window, wanted: _Wanted) -> str:
-    """A fingerprint of what a block's features depend on: itself, and for lines what lies around it."""
+def _around(window: Window, wanted: _Wanted) -> Window:
+    """The pixels that a block's features depend on: itself, and for lines what lies around it."""
     around = grown(window, REACH) if wanted.lines else window
-    side, checksums = prediction.side, prediction.checksums
-    rows, cols = (
-        range(s.start // side, (min(s.stop, n) - 1) // side + 1) for s, n in zip(around, prediction.shape, strict=True)
-    )
+    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(around, wanted.shape, strict=True))
+    return rows, cols
+
+
+def _mark(window: Window, wanted: _Wanted, checksums: Mapping[str, str], side: int) -> str:
+    """A fingerprint of what a block's features depend on."""
+    rows, cols = (range(s.start // side, (s.stop - 1) // side + 1) for s in _around(window, wanted))
     blocks = [checksums[f"{row}_{col}"] for row in rows for col in cols]
     return fingerprint({"version": version("geoloom"), "wanted": asdict(wanted), "blocks": blocks})
 
@@ -174,19 +178,18 @@ def _look(store: Store, grip: Grip, window: Window, wanted: _Wanted, checksum: s
     check()
     if Ledger(store, VECTORIZE).has(entry.unit, entry.fingerprint):
         return  # a job may run twice
-    around = grown(window, REACH) if wanted.lines else window
-    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(around, wanted.shape, strict=True))
-    inner = within(window, (rows, cols))
+    around = _around(window, wanted)
+    inner = within(window, around)
     try:
-        planes = read_shards(open_probability(store.zarr(PROBABILITY)), (rows, cols))
+        planes = read_shards(open_probability(store.zarr(PROBABILITY)), around)
     except (ValueError, RuntimeError, OSError) as error:
         raise damaged(store, window, entry.unit) from error
     if digest(planes[(slice(None), *inner)]) != checksum:
         raise damaged(store, window, entry.unit)
     best = predicted_class(planes)
     areas = {n: _areas(best[inner] == n, planes[(n, *inner)], window, wanted) for n in wanted.areas}
-    data = best != NODATA
-    lines = {n: walk_block(best == n, planes[n] * data, (rows, cols), window, shape=wanted.shape) for n in wanted.lines}
+    known = best != NODATA
+    lines = {n: walk_block(best == n, planes[n] * known, around, window, shape=wanted.shape) for n in wanted.lines}
     data = found.pack(areas, lines)
     grip.check()
     store.write(found.key(entry.unit), data)
@@ -196,7 +199,5 @@ def _look(store: Store, grip: Grip, window: Window, wanted: _Wanted, checksum: s
 def _areas(mask: NDArray[np.bool_], likely: NDArray[np.uint8], window: Window, wanted: _Wanted) -> found.Areas:
     whole, pieces = find_objects(mask, likely, window, shape=wanted.shape)
     if wanted.square:
-        outlines = np.empty(len(whole), object)
-        outlines[:] = square_outlines(list(whole.outlines), aspect=wanted.aspect)
-        whole = Objects(whole.ids, whole.pixels, whole.sums, outlines)
+        whole = square_objects(whole, aspect=wanted.aspect)
     return found.Areas(whole, pieces)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.raster.grid import Window, within
+from tasks.raster.grid import Window, grown, within
 from tasks.raster.line_repair import (
     GAP,
     HOLE,
@@ -88,9 +88,7 @@ def walk_block(
     depth = np.minimum(distance[1:-1, 1:-1], HALF)
     lines = thin(area & (depth < HALF), rounds=ROUNDS)
     lines, depth, area = without_spurs(lines, depth)[beyond], depth[beyond], area[beyond]
-    far = GAP + MEETING
-    near = (slice(inner[0].start - far, inner[0].stop + far), slice(inner[1].start - far, inner[1].stop + far))
-    lines = gaps_closed(lines, area, likely, near)
+    lines = gaps_closed(lines, area, likely, grown(inner, GAP + MEETING))
     return _walks(lines, depth, likely, around, inner, window, shape[1])
 
 

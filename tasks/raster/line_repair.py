@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tasks.raster.blend import TOP
 from tasks.raster.grid import Window
 from tasks.raster.thin import walk
 
@@ -163,7 +164,7 @@ def _goes_on(
         return None
     places = np.linspace(0, 1, GAP + 1)[:, None, None]
     line = own[0] + np.floor(places * (others - own[0])[None] + 0.5).astype(np.intp)  # the same wherever it lies
-    chance = likely[line[..., 0], line[..., 1]] / 254.0
+    chance = likely[line[..., 0], line[..., 1]] / TOP
     between = ~area[line[..., 0], line[..., 1]]
     cost = (1 - chance).sum(axis=0) * length
     says = np.where(between, chance, 0).sum(axis=0) >= SAYS * between.sum(axis=0)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely import affinity
+
+from tasks.raster.objects import Objects
 
 ALIKE = 0.9
 """Intersection over union with the pixels that a drawn outline must keep."""
@@ -44,6 +47,13 @@ def square_outlines(outlines: Sequence[shapely.Polygon], *, aspect: float = 1.0)
     """
     ground = (affinity.scale(outline, aspect, 1.0, origin=(0, 0)) for outline in outlines)
     return [affinity.scale(_drawn(raw), 1 / aspect, 1.0, origin=(0, 0)) for raw in ground]
+
+
+def square_objects(objects: Objects, *, aspect: float = 1.0) -> Objects:
+    """Objects with their outlines drawn as `square_outlines` draws them."""
+    outlines = np.empty(len(objects), object)
+    outlines[:] = square_outlines(list(objects.outlines), aspect=aspect)
+    return replace(objects, outlines=outlines)
 
 
 def _drawn(raw: shapely.Polygon) -> shapely.Polygon:
