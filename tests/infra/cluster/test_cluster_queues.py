@@ -95,7 +95,8 @@ def test_the_job_script_shows_the_sites_own_certificates(home, certificate):
 
 
 SBATCH = """#!/bin/sh
-setsid sh "$1" > "{home}/job-$$.log" 2>&1 &
+cp "$1" "{home}/job-$$.sh"
+setsid sh "{home}/job-$$.sh" > "{home}/job-$$.log" 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/sh
@@ -105,7 +106,7 @@ kill -9 -- "-$1"
 
 @pytest.fixture
 def queue(home, monkeypatch):
-    """A queue with room: `sbatch` runs the script at once, `scancel` kills it."""
+    """A queue with room: `sbatch` keeps the script, which is gone when it returns, and runs it; `scancel` kills it."""
     commands = home / "bin"
     commands.mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
