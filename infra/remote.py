@@ -1,4 +1,4 @@
-"""What can be known of a file on a server without reading it: whether it has changed."""
+"""Small questions to servers: whether a file has changed, what a document says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from infra.bucket import Bucket
 from infra.errors import UnusableInput
 
 TIMEOUT_S = 30.0
+LARGEST = 64 << 20
+"""Bytes of a document."""
 
 
 def signature(url: str) -> list[int | str]:
@@ -34,3 +36,26 @@ def signature(url: str) -> list[int | str]:
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise UnusableInput(f"{url} cannot be read ({error}); check the address and the network.") from error
     return [int(size) if size.isdigit() else 0, mark]
+
+
+def read_document(url: str) -> bytes:
+    """The bytes of a document at an s3:// or http(s):// address, of at most 64 MiB.
+
+    Raises:
+        UnusableInput: it is not there, may not be read, or is larger.
+    """
+    if url.startswith("s3://"):
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        content = Bucket(f"s3://{bucket}").read(key)
+        if content is None:
+            raise UnusableInput(f"There is no {url}; give the address of a document.")
+    else:
+        request = urllib.request.Request(url, headers={"User-Agent": "geoloom"})  # noqa: S310 - http(s) only
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                content = answer.read(LARGEST + 1)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise UnusableInput(f"{url} cannot be read ({error}); check the address and the network.") from error
+    if len(content) > LARGEST:
+        raise UnusableInput(f"{url} is larger than {LARGEST >> 20} MB; expected a document.")
+    return content

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ from tasks.raster.classes import DEFAULT_CLASSES, class_map
 from tasks.raster.collar import find_collar
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.places import find_scenes, is_address
+from tasks.raster.places import find_scenes, is_address, without_keys
 from tasks.raster.scene import Scene, by_date, describe_scene
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
 from tasks.raster.warp import choose_target
+from tasks.stac_items import Item, describe_item, find_items, is_stac
 from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
 from tasks.workspace import CUBE, DOCUMENT, INGEST, Source, new_workspace
 
@@ -66,16 +67,25 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         WorkspaceBusy: another run has taken the workspace over.
     """
     left_out: list[str] = []
-    paths = list(find_scenes(params.scenes))
+    named: dict[str, Item | None] = {}
+    for name in find_scenes(params.scenes):
+        named |= {item.name: item for item in find_items(name)} if is_stac(name) else {name: None}
+    owners: dict[str, str] = {}
     while True:
         try:
-            scenes = tuple(describe_scene(path, nodata=params.nodata) for path in paths)
+            scenes = tuple(
+                describe_item(item, params.bands, nodata=params.nodata)
+                if item
+                else describe_scene(name, nodata=params.nodata)
+                for name, item in named.items()
+            )
+            owners = {file.path: name for name, scene in zip(named, scenes, strict=True) for file in scene.files}
             done = _ingest(params, scenes, store, grip=grip, cluster=cluster, progress=progress)
             return replace(done, left_out=tuple(left_out))
         except UnusableScene as error:
-            if len(paths) == 1:
+            if len(named) == 1:
                 raise
-            paths.remove(error.path)
+            del named[owners.get(error.path, error.path)]
             left_out.append(str(error))
             progress.note(f"Left out: {error}")
 
@@ -112,7 +122,7 @@ def _ingest(
         ledger.forget_all()
         store.delete_all(CUBE)
         with writing_to(store):
-            cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=[s.path for s in scenes])
+            cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=[s.name for s in scenes])
 
     windows = {unit_of(window, cubes.BLOCK): window for window in grids.windows((rows, columns), cubes.BLOCK)}
     marks = _marks(union, windows)
@@ -141,8 +151,8 @@ def _ingest(
         mark = cubes.open_cube(place).fingerprint
     sources = tuple(
         Source(
-            scene.path,
-            mark if len(scenes) == 1 else _combine(c.scenes.get(scene.path, "") for c in ordered),
+            scene.name,
+            mark if len(scenes) == 1 else _combine(c.scenes.get(scene.name, "") for c in ordered),
             scene.attribution,
             scene.date and f"{scene.date}Z",
         )
@@ -167,11 +177,11 @@ class BlockCount:
 
 
 def _ask_about_collars(scenes: Iterable[Scene], progress: Progress) -> None:
-    for scene in scenes:
-        collar = find_collar(scene)
+    for file in (file for scene in scenes for file in scene.files):
+        collar = find_collar(file)
         if collar is not None:
             progress.note(
-                f"{scene.path} says of no pixel that it is no data, and {collar.share:.0%} of its edge is "
+                f"{file.name} says of no pixel that it is no data, and {collar.share:.0%} of its edge is "
                 f"{collar.value:g} in all bands: if that is a collar, ingest it with --nodata {collar.value:g}."
             )
 
@@ -188,7 +198,7 @@ def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, 
     count = BlockCount(
         tuple(count_band(plane, valid) for plane in image),
         cells,
-        {union.layers[n].scene.path: digest(c.digests) for n, c in zip(seen, each, strict=True)},
+        {union.layers[n].scene.name: digest(c.digests) for n, c in zip(seen, each, strict=True)},
     )
     checksum = digest(count.cells.digests)
     Ledger(store, INGEST).record(Entry(entry.unit, entry.fingerprint, checksum, short=False, facts=_pack(count)))
@@ -205,10 +215,10 @@ def _marks(union: Union, windows: dict[str, grids.Window]) -> dict[str, str]:
     """A fingerprint of what each block is made of: the scenes that reach it, and how they are put together."""
     layers = []
     for layer in union.layers:
-        scene = {k: v for k, v in asdict(layer.scene).items() if k != "grid"}
+        files = [file for file in layer.scene.files if set(file.bands) & set(layer.bands)]
         document = {
-            "scene": scene | {"grid": grids.to_json(layer.scene.grid)},
-            "file": _signature(layer.scene.path),
+            "scene": [_about(file) for file in files],
+            "file": [_signature(file.path) for file in files],
             "grid": grids.to_json(layer.grid),
             "offset": layer.offset,
             "bands": layer.bands,
@@ -221,6 +231,13 @@ def _marks(union: Union, windows: dict[str, grids.Window]) -> dict[str, str]:
         unit: fingerprint({"map": common, "unit": unit, "layers": [layers[n] for n in union.seen_in(window)]})
         for unit, window in windows.items()
     }
+
+
+def _about(file: Scene) -> dict[str, Any]:
+    """What a file says of itself; an address without its keys, which change while the pixels do not."""
+    about = {f.name: getattr(file, f.name) for f in fields(file) if f.name != "beside"}
+    control = file.control and asdict(file.control)
+    return about | {"path": without_keys(file.path), "grid": grids.to_json(file.grid), "control": control}
 
 
 def _pack(count: BlockCount) -> dict[str, Any]:

@@ -53,15 +53,31 @@ class Layer:
         inside = self.inside(window)
         if inside is None:
             return None
-        if self.resampling is None:
-            image, valid = read_scene(self.scene, inside, bands=self.bands)
-        else:
-            image, valid = read_warped(self.scene, self.grid, inside, bands=self.bands, resampling=self.resampling)
+        image, valid = self._read_files(inside)
         rows, cols = (
             slice(own.start + first - all_.start, own.stop + first - all_.start)
             for own, first, all_ in zip(inside, self.offset, window, strict=True)
         )
         return Part((rows, cols), _convert(image, np.dtype(dtype)), valid)
+
+    def _read_files(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Its bands out of as many files as they lie in; a pixel is valid where one of them has data."""
+        found: dict[str, NDArray[Any]] = {}
+        valid = None
+        for file in self.scene.files:
+            names = tuple(name for name in self.bands if name in file.bands)
+            if not names:
+                continue
+            if self.resampling is None:
+                image, data = read_scene(file, window, bands=names)
+            else:
+                image, data = read_warped(file, self.grid, window, bands=names, resampling=self.resampling)
+            if len(names) == len(self.bands):
+                return image, data
+            found |= zip(names, image, strict=True)
+            valid = data if valid is None else valid | data
+        assert valid is not None
+        return np.stack([found[name] for name in self.bands]), valid
 
 
 def _convert(part: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

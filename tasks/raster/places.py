@@ -10,13 +10,19 @@ import glob
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from infra.errors import UnusableInput
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 """Of the files that are taken from a folder."""
 _GLOB = re.compile(r"[*?\[]")
+_KEY = re.compile(
+    r"x-(amz|goog)-.*|googleaccessid|awsaccesskeyid|expires|policy|key-pair-id|sig|signature|.*token|(api|access)_?key|"
+    r"s[a-z]|sk[a-z]+|spr|key",
+    re.IGNORECASE,
+)
+"""Names of what a signed address carries beside what it names (AWS, Google, CloudFront, Azure's shared access)."""
 
 
 def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,6 +56,15 @@ def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
 def is_address(name: str) -> bool:
     """Whether a name is of something that is not a file of this machine."""
     return name.startswith(("s3://", "http://", "https://"))
+
+
+def without_keys(name: str) -> str:
+    """An address as it may be shown and kept: without a password, a signature or a token. A path stays as it is."""
+    if not name.startswith(("http://", "https://")):
+        return name
+    parts = urlsplit(name)
+    kept = "&".join(p for p in parts.query.split("&") if p and not _KEY.fullmatch(p.partition("=")[0]))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, kept, parts.fragment))
 
 
 def gdal_name(name: str) -> str:

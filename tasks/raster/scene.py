@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
-from tasks.raster.places import gdal_name, gdal_options, is_address
+from tasks.raster.places import gdal_name, gdal_options, is_address, without_keys
 
 COLOURS = ("red", "green", "blue")
 FEWEST_POINTS = 3
@@ -52,14 +52,35 @@ class Scene:
     """Its ground control points, where these place it and no transform does."""
     palette: bool
     """True where its one band is of indexes into a table of colours, and `bands` are those colours."""
+    beside: tuple[Scene, ...] = ()
+    """Other files with more of its bands, of which none has a name of this one's."""
+    item: str = ""
+    """The STAC item that names these files."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is written down: the item or the path, without keys to a server."""
+        return without_keys(self.item or self.path)
+
+    @property
+    def files(self) -> tuple[Scene, ...]:
+        """Itself and those beside it."""
+        return (self, *self.beside)
+
+    @property
+    def all_bands(self) -> tuple[str, ...]:
+        """The bands of all its files."""
+        return tuple(band for file in self.files for band in file.bands)
 
 
-def describe_scene(path: str | Path, *, nodata: float | None = None) -> Scene:
+def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int = 0) -> Scene:
     """Read a raster's metadata.
 
     Args:
         path: the raster.
         nodata: what all bands of a pixel without data have, where the file has no nodata value, alpha or mask.
+        bands: how many bands of imagery it has, where that is known: a fourth of uint8 is called alpha by those who
+            write near infrared without a word on what it is. 0: what is called alpha is.
 
     Raises:
         UnusableInput: missing, empty, truncated, not a raster, or of a pixel type that geoloom does not take.
@@ -69,7 +90,7 @@ def describe_scene(path: str | Path, *, nodata: float | None = None) -> Scene:
             (
                 i
                 for i, c in zip(source.indexes, source.colorinterp, strict=True)
-                if c == rasterio.enums.ColorInterp.alpha
+                if c == rasterio.enums.ColorInterp.alpha and bands < source.count
             ),
             None,
         )
@@ -146,7 +167,7 @@ def read_open(
             image = np.stack([colours[image[0], COLOURS.index(name)] for name in bands])
     except rasterio.errors.RasterioError as error:
         raise UnusableScene(
-            f"{scene.path} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
+            f"{scene.name} cannot be read in rows {rows.start} to {rows.stop}: the file is truncated or corrupt; "
             "get it again.",
             scene.path,
         ) from error
@@ -233,7 +254,7 @@ def open_raster(path: str | Path) -> Iterator[Any]:
         UnusableInput: missing, empty, or no raster that GDAL knows.
     """
     name = str(path)
-    place = gdal_name(name)
+    place, told = gdal_name(name), without_keys(name)
     if not is_address(name):
         if not Path(name).is_file():
             raise UnusableInput(f"There is no file {name}; give the path of a raster.")
@@ -243,7 +264,7 @@ def open_raster(path: str | Path) -> Iterator[Any]:
         try:
             source = rasterio.open(place)
         except rasterio.errors.RasterioError as error:
-            said = f"{name} is not a raster that GDAL can open ({_first_line(error)})."
+            said = f"{told} is not a raster that GDAL can open ({_first_line(error)})."
             raise UnusableScene(said, name) from error
         with source:
             yield source

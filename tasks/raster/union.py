@@ -75,12 +75,15 @@ def unite(
     if target is None:
         for other in scenes[1:]:
             _check_alike(first, other)
+        for scene in scenes:
+            _check_files(scene)
     names = _choose_bands(first, bands)
     if len(set(names)) < len(names):
         raise UnusableInput(f"The bands {', '.join(bands)} name one twice; name each once.")
     # By name where none are chosen, so that scenes of another band order fit and scenes of other bands are refused.
     chosen = [_choose_bands(scene, bands or names) for scene in scenes]
-    kinds = {"float32" if s.dtype == "float64" else s.dtype for s in scenes}
+    read = [f for s, some in zip(scenes, chosen, strict=True) for f in s.files if set(some) & set(f.bands)]
+    kinds = {"float32" if file.dtype == "float64" else file.dtype for file in read}
     if len(kinds) > 1 and dtype is None:
         raise UnusableInput(f"The scenes have pixels of types {', '.join(sorted(kinds))}; choose one with --dtype.")
 
@@ -119,6 +122,15 @@ def _check_alike(first: Scene, other: Scene) -> None:
         )
 
 
+def _check_files(scene: Scene) -> None:
+    for file in scene.beside:
+        if file.grid != scene.grid:
+            raise UnusableInput(
+                f"The bands {', '.join(scene.bands)} and {', '.join(file.bands)} of {scene.name} lie on other pixel "
+                "grids; give --resolution to resample them to one."
+            )
+
+
 def _offset(one: GeoBox, two: GeoBox) -> tuple[int, int]:
     col, row = ~one.affine @ (two.affine @ (0, 0))
     return round(row), round(col)
@@ -126,12 +138,13 @@ def _offset(one: GeoBox, two: GeoBox) -> tuple[int, int]:
 
 def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
     chosen = []
-    for want in wanted or scene.bands:
+    bands = scene.all_bands
+    for want in wanted or bands:
         name = want.strip().lower()
-        if name.isdigit() and 1 <= int(name) <= len(scene.bands):
-            name = scene.bands[int(name) - 1]
-        if name not in scene.bands:
-            known = ", ".join(f"{i} {band}" for i, band in enumerate(scene.bands, 1))
+        if name.isdigit() and 1 <= int(name) <= len(bands):
+            name = bands[int(name) - 1]
+        if name not in bands:
+            known = ", ".join(f"{i} {band}" for i, band in enumerate(bands, 1))
             raise UnusableInput(f"{scene.path} has no band '{want}'; its bands are {known}.")
         chosen.append(name)
     return tuple(chosen)
