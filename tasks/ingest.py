@@ -34,7 +34,8 @@ from tasks.raster.collar import find_collar
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.places import find_scenes, is_address, without_keys
-from tasks.raster.scene import Scene, by_date, describe_scene
+from tasks.raster.scene import Scene, describe_scene
+from tasks.raster.scene_order import by_data, by_date
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
 from tasks.raster.warp import choose_target
@@ -99,8 +100,8 @@ def _ingest(
     cluster: Cluster,
     progress: Progress,
 ) -> Ingested:
-    if params.order == "date":
-        scenes = by_date(scenes)
+    if params.order != "given":
+        scenes = {"date": by_date, "data": by_data}[params.order](scenes)
     target = None
     if params.crs or params.resolution:
         target = choose_target(scenes[0], params.crs, params.resolution, params.resampling)

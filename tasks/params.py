@@ -84,8 +84,10 @@ class IngestParams(Parameters):
         description="Where scenes overlap: the last one named over those before it, the median of all, or a fade of "
         "64 pixels from one into the other.",
     )
-    order: Literal["given", "date"] = Field(
-        default="given", description="Which scene lies over which: as they are named, or the newest last."
+    order: Literal["given", "date", "data"] = Field(
+        default="given",
+        description="Which scene lies over which: as they are named, the newest on top, or the one with the largest "
+        "share of data on top.",
     )
     nodata: float | None = Field(
         default=None,

@@ -180,21 +180,6 @@ def _palette(source: Any) -> NDArray[np.uint8]:
     return np.array([table.get(i, (0, 0, 0, 0)) for i in range(256)], np.uint8)
 
 
-def by_date(scenes: tuple[Scene, ...]) -> tuple[Scene, ...]:
-    """Scenes in the order in which they were taken; those of one moment as they were given.
-
-    Raises:
-        UnusableInput: one does not say when it was taken.
-    """
-    for scene in scenes:
-        if not scene.date:
-            raise UnusableInput(
-                f"{scene.path} does not say when it was taken (ACQUISITIONDATETIME or TIFFTAG_DATETIME); order the "
-                "scenes by name, the newest last, and leave out --order."
-            )
-    return tuple(sorted(scenes, key=lambda scene: scene.date))
-
-
 def _date(source: Any) -> str:
     said = source.tags(ns="IMAGERY").get("ACQUISITIONDATETIME") or source.tags().get("TIFFTAG_DATETIME", "")
     numbers = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)(?:[ T](\d\d:\d\d:\d\d))?", said.strip())

@@ -10,7 +10,8 @@ from scipy import ndimage
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import whole, windows
 from tasks.raster.merge import FADE
-from tasks.raster.scene import by_date, describe_scene
+from tasks.raster.scene import describe_scene
+from tasks.raster.scene_order import by_data, by_date, valid_share
 from tasks.raster.union import unite
 
 ORIGIN = Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000)
@@ -103,3 +104,15 @@ def test_only_scenes_that_reach_a_window_are_seen_in_it(scenes):
 def test_by_date_the_newest_lies_on_top(scenes):
     assert [s.date[:4] for s in scenes] == ["2021", "2022", "2020"]
     assert by_date(scenes) == (scenes[2], scenes[0], scenes[1])
+
+
+def test_by_data_the_fullest_lies_on_top(tmp_path, scenes):
+    path = tmp_path / "thin.tif"
+    with rasterio.open(scenes[0].path) as source:
+        pixels, profile = source.read(), source.profile
+    pixels[:, 60:] = 0
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(pixels)
+    thin = describe_scene(path)
+    assert valid_share(thin) == pytest.approx(0.2)
+    assert by_data((scenes[2], thin, scenes[0])) == (thin, scenes[2], scenes[0])
