@@ -38,6 +38,7 @@ from tasks.raster.scene import Scene, describe_scene
 from tasks.raster.scene_order import by_data, by_date
 from tasks.raster.statistics import BandCount, count_band, merge_bands
 from tasks.raster.union import Union, unite
+from tasks.raster.upload import require_upload
 from tasks.raster.warp import choose_target
 from tasks.stac_items import Item, describe_item, find_items, is_stac
 from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
@@ -68,27 +69,41 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
         WorkspaceBusy: another run has taken the workspace over.
     """
     left_out: list[str] = []
-    named: dict[str, Item | None] = {}
-    for name in find_scenes(params.scenes):
-        named |= {item.name: item for item in find_items(name)} if is_stac(name) else {name: None}
-    owners: dict[str, str] = {}
+    named = _names(params)
     while True:
+        owners: dict[str, str] = {}
         try:
-            scenes = tuple(
-                describe_item(item, params.bands, nodata=params.nodata)
-                if item
-                else describe_scene(name, nodata=params.nodata)
-                for name, item in named.items()
-            )
-            owners = {file.path: name for name, scene in zip(named, scenes, strict=True) for file in scene.files}
-            done = _ingest(params, scenes, store, grip=grip, cluster=cluster, progress=progress)
+            scenes: list[Scene] = []
+            for name, item in named.items():
+                owners[name] = name
+                scenes.append(_describe(params, name, item))
+                owners |= {file.path: name for file in scenes[-1].files}
+            done = _ingest(params, tuple(scenes), store, grip=grip, cluster=cluster, progress=progress)
             return replace(done, left_out=tuple(left_out))
         except UnusableScene as error:
             if len(named) == 1:
                 raise
-            del named[owners.get(error.path, error.path)]
+            del named[owners[error.path]]
             left_out.append(str(error))
             progress.note(f"Left out: {error}")
+
+
+def _names(params: IngestParams) -> dict[str, Item | None]:
+    """The scenes that are meant: their names, and what a STAC item says of those that are one."""
+    if params.uploads:
+        return dict.fromkeys(params.scenes)
+    named: dict[str, Item | None] = {}
+    for name in find_scenes(params.scenes):
+        named |= {item.name: item for item in find_items(name)} if is_stac(name) else {name: None}
+    return named
+
+
+def _describe(params: IngestParams, name: str, item: Item | None) -> Scene:
+    if params.uploads:
+        return describe_scene(require_upload(name, Path(params.uploads)), nodata=params.nodata, trusted=False)
+    if item:
+        return describe_item(item, params.bands, nodata=params.nodata)
+    return describe_scene(name, nodata=params.nodata)
 
 
 def _ingest(

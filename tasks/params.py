@@ -97,6 +97,11 @@ class IngestParams(Parameters):
         default=None, description="The cube's pixel type, where scenes differ in theirs."
     )
     classes: Names = Field(default=(), description="The map's class names in id order, 'other' first.")
+    uploads: str | None = Field(
+        default=None,
+        description="The folder that the scenes must lie in, where others put them: they are then opened as by a "
+        "stranger's hand, without sidecars, overviews or network, and within limits of size.",
+    )
 
 
 class LabelParams(Parameters):

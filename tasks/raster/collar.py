@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.raster.grid import Window
 from tasks.raster.places import is_address
-from tasks.raster.scene import Scene, open_raster, read_open
+from tasks.raster.scene import Scene, open_scene, read_open
 
 DEEP = 8
 """Rows and columns along the scene's edge that are looked at."""
@@ -43,7 +43,7 @@ def find_collar(scene: Scene) -> Collar | None:
     height, width = scene.grid.shape
     candidates = [0.0] if kind.kind == "f" else sorted({0.0, float(np.iinfo(kind).max)})
     full, count = dict.fromkeys(candidates, 0), 0
-    with open_raster(scene.path) as source:
+    with open_scene(scene) as source:
         step = max((o for o in source.overviews(1) if min(height, width) >= SMALLEST * o), default=1)
         if step == 1 and is_address(scene.path):
             return None

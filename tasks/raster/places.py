@@ -24,6 +24,20 @@ _KEY = re.compile(
 )
 """Names of what a signed address carries beside what it names (AWS, Google, CloudFront, Azure's shared access)."""
 
+NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}", "CPL_VSIL_CURL_USE_HEAD": "NO"}
+"""No address has such an ending, so GDAL's file systems on servers open nothing."""
+MAGIC = (
+    (b"II*\0", "GTiff"),
+    (b"MM\0*", "GTiff"),
+    (b"II+\0", "GTiff"),
+    (b"MM\0+", "GTiff"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JP2OpenJPEG"),
+    (b"\xff\x4f\xff\x51", "JP2OpenJPEG"),
+)
+"""First bytes of the formats that are taken, and GDAL's driver for each."""
+
 
 def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
     """The rasters that names mean: files, folders (all rasters in them), globs, s3:// and http(s):// addresses.
@@ -89,10 +103,23 @@ def gdal_name(name: str) -> str:
     return name
 
 
-def gdal_options(name: str) -> dict[str, str]:
-    """GDAL's settings for a place: none for a file; no listing of a server's folder, few round trips, patience."""
+def driver_of(path: Path) -> str | None:
+    """GDAL's driver for a file by its first bytes; None where geoloom takes no such uploads."""
+    with path.open("rb") as file:
+        first = file.read(12)
+    return next((driver for magic, driver in MAGIC if first.startswith(magic)), None)
+
+
+def gdal_options(name: str, *, trusted: bool = True) -> dict[str, str]:
+    """GDAL's settings for a place.
+
+    A file never leads to a server, and one that somebody else put here to no other file. Of a server, no folder is
+    listed; few round trips, patience.
+    """
+    if not trusted:
+        return NO_NETWORK | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
     if not is_address(name):
-        return {}
+        return NO_NETWORK
     options = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_HTTP_MAX_RETRY": "5",

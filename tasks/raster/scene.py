@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
-from tasks.raster.places import gdal_name, gdal_options, is_address, without_keys
+from tasks.raster.places import driver_of, gdal_name, gdal_options, is_address, without_keys
 
 COLOURS = ("red", "green", "blue")
+LARGEST_BLOCK = 1 << 30
+"""Bytes of a tile or strip, all bands together, that is decoded at once."""
 FEWEST_POINTS = 3
 """Ground control points from which a place follows."""
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
@@ -56,6 +58,8 @@ class Scene:
     """Other files with more of its bands, of which none has a name of this one's."""
     item: str = ""
     """The STAC item that names these files."""
+    trusted: bool = True
+    """False of a file that somebody else put here: whoever opens it must say so."""
 
     @property
     def name(self) -> str:
@@ -73,7 +77,7 @@ class Scene:
         return tuple(band for file in self.files for band in file.bands)
 
 
-def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int = 0) -> Scene:
+def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int = 0, trusted: bool = True) -> Scene:
     """Read a raster's metadata.
 
     Args:
@@ -81,11 +85,12 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
         nodata: what all bands of a pixel without data have, where the file has no nodata value, alpha or mask.
         bands: how many bands of imagery it has, where that is known: a fourth of uint8 is called alpha by those who
             write near infrared without a word on what it is. 0: what is called alpha is.
+        trusted: see `open_raster`.
 
     Raises:
         UnusableInput: missing, empty, truncated, not a raster, or of a pixel type that geoloom does not take.
     """
-    with open_raster(path) as source:
+    with open_raster(path, trusted=trusted, pixels=False) as source:
         alpha = next(
             (
                 i
@@ -103,6 +108,12 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
             raise UnusableInput(
                 f"{path} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} "
                 "in all bands."
+            )
+        block = block_bytes(source)
+        if block > LARGEST_BLOCK:
+            raise UnusableInput(
+                f"{path} is stored in pieces of {block / 2**30:.1f} GB, each of which must be decoded at once; convert "
+                "it with 'gdal_translate -co TILED=YES'."
             )
         flags = source.mask_flag_enums[indexes[0] - 1]
         special = {rasterio.enums.MaskFlags.alpha, rasterio.enums.MaskFlags.nodata}
@@ -124,6 +135,7 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
             placed=_placed(source),
             control=_control(source),
             palette=palette,
+            trusted=trusted,
         )
 
 
@@ -142,7 +154,7 @@ def read_scene(scene: Scene, window: Window, *, bands: tuple[str, ...]) -> tuple
     Raises:
         UnusableInput: these pixels are truncated or corrupt.
     """
-    with open_raster(scene.path) as source:
+    with open_scene(scene) as source:
         return read_open(source, scene, window, bands=bands)
 
 
@@ -231,9 +243,20 @@ def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.boo
     return valid
 
 
+def open_scene(scene: Scene) -> AbstractContextManager[Any]:
+    """Open a scene for reading; see `open_raster`."""
+    return open_raster(scene.path, trusted=scene.trusted)
+
+
 @contextmanager
-def open_raster(path: str | Path) -> Iterator[Any]:
+def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) -> Iterator[Any]:
     """Open a raster for reading, or say in one sentence why it cannot be.
+
+    Args:
+        path: a file or an address.
+        trusted: False of a file that somebody else put here: GDAL looks at nothing but this file.
+        pixels: False where it is only asked what it says of itself. Where it is not trusted and pixels are read, GDAL
+            is told of no overviews, which may be other files; its transform is then of no use where it has none.
 
     Raises:
         UnusableInput: missing, empty, or no raster that GDAL knows.
@@ -245,14 +268,22 @@ def open_raster(path: str | Path) -> Iterator[Any]:
             raise UnusableInput(f"There is no file {name}; give the path of a raster.")
         if Path(name).stat().st_size == 0:
             raise UnusableScene(f"{name} is empty (0 bytes); get it again.", name)
-    with rasterio.Env(**gdal_options(name)):
+    limits = {} if trusted else {"driver": driver_of(Path(name))} | ({"OVERVIEW_LEVEL": "NONE"} if pixels else {})
+    with rasterio.Env(**gdal_options(name, trusted=trusted)):
         try:
-            source = rasterio.open(place)
+            source = rasterio.open(place, **limits)
         except rasterio.errors.RasterioError as error:
             said = f"{told} is not a raster that GDAL can open ({_first_line(error)})."
             raise UnusableScene(said, name) from error
         with source:
             yield source
+
+
+def block_bytes(source: Any) -> int:
+    """Bytes that must be decoded to see one pixel of an open raster: its tile or strip, of all bands."""
+    rows, columns = source.block_shapes[0]
+    pixel: int = sum(np.dtype(kind).itemsize for kind in source.dtypes)
+    return int(rows * columns * pixel)
 
 
 def _first_line(error: Exception) -> str:

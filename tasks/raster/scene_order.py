@@ -6,7 +6,7 @@ import numpy as np
 
 from infra.errors import UnusableInput
 from tasks.raster.grid import whole
-from tasks.raster.scene import Scene, open_raster, read_open
+from tasks.raster.scene import Scene, open_scene, read_open
 
 LOOK = 1024
 """Pixels along the longer side at which data are counted: every n-th of a file without overviews."""
@@ -41,7 +41,7 @@ def valid_share(scene: Scene) -> float:
     """About which share of a scene's pixels is data, in 0..1, from at most 1,024 pixels a side."""
     shape = tuple(scene.grid.shape)
     step = max(-(-max(shape) // LOOK), 1)
-    with open_raster(scene.path) as source:
+    with open_scene(scene) as source:
         look = (-(-shape[0] // step), -(-shape[1] // step))
         _, valid = read_open(source, scene, whole(scene.grid), bands=scene.bands, shape=look)
     return float(np.count_nonzero(valid) / valid.size)

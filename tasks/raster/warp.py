@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, crop
-from tasks.raster.scene import Scene, open_raster, read_open
+from tasks.raster.scene import Scene, open_scene, read_open
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average", "lanczos"]
 
@@ -59,8 +59,8 @@ def choose_target(scene: Scene, crs: str | None, resolution: float | None, resam
     except rasterio.errors.CRSError as error:
         raise UnusableInput(f"'{crs}' is no CRS that PROJ knows; give a code such as EPSG:32616, or WKT.") from error
     if resolution is None:
-        with open_raster(scene.path) as source:
-            resolution = _Place(source).resolution_in(wanted)
+        with open_scene(scene) as source:
+            resolution = _Place(source, scene).resolution_in(wanted)
     return Target(wanted.to_wkt(), resolution, resampling)
 
 
@@ -75,8 +75,8 @@ def footprint(scene: Scene, target: Target) -> GeoBox:
             f"{scene.path} has no CRS, no ground control points and no RPCs, so its place beside the others is "
             "unknown; ingest it alone."
         )
-    with open_raster(scene.path) as source:
-        xs, ys = _Place(source).net_in(rasterio.crs.CRS.from_wkt(target.crs))
+    with open_scene(scene) as source:
+        xs, ys = _Place(source, scene).net_in(rasterio.crs.CRS.from_wkt(target.crs))
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise UnusableInput(f"{scene.path} does not lie within the CRS asked for; choose one that covers it.")
     size = target.resolution
@@ -105,8 +105,8 @@ def read_warped(
     """
     target = crop(grid, window)
     image = np.zeros((len(bands), *target.shape), scene.dtype)
-    with open_raster(scene.path) as source:
-        place = _Place(source)
+    with open_scene(scene) as source:
+        place = _Place(source, scene)
         part = place.window_of(target)
         if part is None:
             return image, np.zeros(target.shape, np.bool_)
@@ -141,13 +141,13 @@ def read_warped(
 class _Place:
     """Where an open raster's pixels lie: by its transform, its ground control points or its RPCs."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, scene: Scene) -> None:
         self._shape = source.shape
         self._gcps, crs = source.gcps
         self._rpcs: Any = None
         if source.crs is not None:
-            self._kind, self.crs, self._transform = "transform", source.crs, source.transform
-            self._transformer: Any = rasterio.transform.AffineTransformer(source.transform)
+            self._kind, self.crs, self._transform = "transform", source.crs, scene.grid.affine
+            self._transformer: Any = rasterio.transform.AffineTransformer(self._transform)
         elif self._gcps:
             self._kind, self.crs = "gcps", crs
             self._transformer = rasterio.transform.GCPTransformer(self._gcps)
