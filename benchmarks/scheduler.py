@@ -20,8 +20,8 @@ from tasks.raster.assign import Work, assign
 from tasks.raster.tiling import Tiling, cut_scene
 
 TILE, MARGIN, RAMP, STRIDE, BLOCK = 512, 32, 64, 32, 2048
-FORMS = {"2 lanes": ("lanes", 2, 1), "2 processes": ("processes", 2, 10), "128 places": ("tcp", 128, 1)}
-"""Kind of cluster, jobs at a time, and of how many blocks it gets one: two processes show their rate sooner. The last
+FORMS = {"2 lanes": ("lanes", 2, 1), "2 processes": ("processes", 2, 10), "128 places": ("tcp", 128, 10)}
+"""Kind of cluster, jobs at a time, and of how many blocks it gets one: a tenth shows their rate sooner. The last
 is a scheduler whose two worker processes take 64 jobs each at a time: as many under way as a cluster of 128 machines
 has, which hides how long each message travels."""
 
