@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from infra.progress import Progress
     from infra.store import Store
     from tasks.clean import Cleaned
+    from tasks.collection import Collected
     from tasks.evaluate import Evaluated
     from tasks.export import Exported
     from tasks.ingest import Ingested
@@ -114,15 +115,36 @@ def vectorize(params: VectorizeParams, out: str, *, run: ClusterParams, progress
             return step(params, store, grip=lease.grip, cluster=cluster, progress=progress)
 
 
-def export(out: str, *, progress: Progress) -> Exported:
+def export_cog(out: str, *, progress: Progress) -> Exported:
     """The cube as a GeoTIFF."""
     from infra.lease import hold
 
     store = _workspace(out)
     with hold(store, command="export") as lease:
-        from tasks.export import export as step
+        from tasks.export import export_cog as step
 
         return step(store, grip=lease.grip, progress=progress)
+
+
+def export_levels(out: str, *, progress: Progress) -> Exported:
+    """The cube's coarser levels, beside it."""
+    from infra.cluster import open_cluster
+    from infra.lease import hold
+
+    store = _workspace(out)
+    with hold(store, command="export") as lease:
+        from tasks.export import export_levels as step
+
+        with open_cluster() as cluster:
+            return step(store, grip=lease.grip, cluster=cluster, progress=progress)
+
+
+def collect(workspaces: list[str], out: str) -> Collected:
+    """The items of many workspaces as one STAC collection."""
+    from infra.store import open_store
+    from tasks.collection import collect as step
+
+    return step([_workspace(name) for name in workspaces], open_store(out))
 
 
 def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluated:

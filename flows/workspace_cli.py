@@ -12,16 +12,33 @@ from flows.show import Show
 from infra.errors import UnusableInput
 
 Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://bucket/prefix.")]
-Cog = Annotated[bool, Parameter(help="As a cloud-optimized GeoTIFF.")]
+Cog = Annotated[
+    bool, Parameter(help="The cube as a cloud-optimized GeoTIFF, products/scene.tif, for what reads no Zarr.")
+]
+Levels = Annotated[bool, Parameter(help="The cube at 1/2, 1/4, ... of its size, beside it, for viewers of Zarr.")]
+
+Catalogue = Annotated[str, Parameter(name="--out", help="Where collection.json goes: a folder, or s3://bucket/prefix.")]
 
 
-def export(workspace: Workspace, *, cog: Cog = False, show: Show = Show()) -> None:
-    """Write a workspace's cube as products/scene.tif, for what reads no Zarr."""
+def export(workspace: Workspace, *, cog: Cog = False, levels: Levels = False, show: Show = Show()) -> None:
+    """Write a workspace's cube in forms that others read."""
     with show.speak("export") as (outcome, progress):
-        if not cog:
-            raise UnusableInput("Say in which form the cube shall be exported: --cog.")
-        outcome.outputs["scene"] = steps.export(workspace, progress=progress).scene
+        if not cog and not levels:
+            raise UnusableInput("Say in which form the cube shall be exported: --cog, --levels or both.")
+        if cog:
+            outcome.outputs["scene"] = steps.export_cog(workspace, progress=progress).place
+        if levels:
+            outcome.outputs["levels"] = steps.export_levels(workspace, progress=progress).place
         outcome.lines += outcome.outputs.values()
+
+
+def collect(workspaces: list[str], /, *, out: Catalogue, show: Show = Show()) -> None:
+    """Write a STAC collection of the maps in several workspaces, as of a series of runs."""
+    with show.speak("collect") as (outcome, _):
+        done = steps.collect(workspaces, out)
+        outcome.outputs["collection"] = done.collection
+        outcome.counts["items"] = done.items
+        outcome.lines.append(f"{done.collection}: {done.items} maps")
 
 
 def status(workspace: Workspace, *, show: Show = Show()) -> None:

@@ -25,6 +25,8 @@ from tasks.raster.ground import Ground
 from tasks.workspace import DRAW, MOSAIC
 
 ITEM = "products/item.json"
+PROJECT = "map.qgs"
+"""The QGIS project, which is written wherever the item is."""
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
 EXTENSIONS = (
     "projection/v2.0.0",
@@ -45,7 +47,7 @@ def write_item(prediction: Prediction) -> None:
     store = prediction.workspace.store
     of = prediction.id
     entries = [entry for step in (MOSAIC, DRAW) for entry in Ledger(store, step).entries()]
-    names = sorted(name for e in entries if e.facts["of"] == of for name in e.facts["files"])
+    names = sorted([PROJECT, *(name for e in entries if e.facts["of"] == of for name in e.facts["files"])])
     old = store.read(ITEM)
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if old is not None:
@@ -225,6 +227,7 @@ def _asset(prediction: Prediction, name: str) -> dict[str, Any] | None:
     if media is not None:
         roles = ["data"] if kind != "pmtiles" else ["visual"]
         return {"href": f"./{name}", "type": media, "title": stem.replace("_", " "), "roles": roles}
-    if kind == "qml":
-        return {"href": f"./{name}", "type": "application/xml", "title": "QGIS style", "roles": ["metadata"]}
+    if kind in {"qml", "qgs"}:
+        title = "QGIS style" if kind == "qml" else "QGIS project of all products"
+        return {"href": f"./{name}", "type": "application/xml", "title": title, "roles": ["metadata"]}
     return None

@@ -1,22 +1,29 @@
-"""Export: a workspace's cube as a cloud-optimized GeoTIFF, for what reads no Zarr."""
+"""Export: a cube as a cloud-optimized GeoTIFF, for what reads no Zarr; its coarser levels, for what does."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from infra.cluster import Cluster, Job
+from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store, require_room
-from tasks.raster.cube import BLOCK, Cube
+from tasks.prediction import open_prediction
+from tasks.qgis_project import write_project
+from tasks.raster.cube import BLOCK, Cube, open_cube
 from tasks.raster.gdal import rasterio
 from tasks.raster.geotiff import georeference, noticing_a_full_disk
-from tasks.raster.grid import windows
-from tasks.workspace import Workspace, forgetting_damage, open_workspace
+from tasks.raster.grid import Window, windows
+from tasks.raster.levels import GROUP, create_levels, finish_levels, sources_windows, write_levels
+from tasks.units import writing_to
+from tasks.workspace import CUBE, Workspace, forgetting_damage, open_workspace
 
 TARGET = "products/scene.tif"
 TILE = 512
@@ -26,10 +33,10 @@ TILE = 512
 class Exported:
     """What was written."""
 
-    scene: str
+    place: str
 
 
-def export(store: Store, *, grip: Grip, progress: Progress) -> Exported:
+def export_cog(store: Store, *, grip: Grip, progress: Progress) -> Exported:
     """Write the cube as `products/scene.tif`: its bands and dtype, its valid pixels as an internal mask.
 
     GDAL's COG driver makes it of a tiled file that is written block by block, both in bounded memory.
@@ -54,7 +61,43 @@ def export(store: Store, *, grip: Grip, progress: Progress) -> Exported:
             grip.check()
         finally:
             scratch.unlink(missing_ok=True)
+    with suppress(UnusableInput):  # where nothing has been mapped yet there is no project to be in
+        write_project(open_prediction(store))
     return Exported(f"{store.url}/{TARGET}")
+
+
+def export_levels(store: Store, *, grip: Grip, cluster: Cluster, progress: Progress) -> Exported:
+    """Write the cube's coarser levels beside it, `cube.zarr/levels/2` and so on, for viewers of Zarr.
+
+    Nothing here reads them. An ingest that changes the cube takes them away.
+
+    Raises:
+        UnusableInput: no workspace, or its cube is damaged.
+        UnwritableOutput: they cannot be written.
+    """
+    workspace = open_workspace(store)
+    cube = workspace.cube()
+    rows, columns = cube.grid.shape
+    require_room(store, rows * columns * (len(cube.bands) * cube.dtype.itemsize + 1) // 3)
+    with writing_to(store), forgetting_damage(store):
+        store.delete_all(f"{CUBE}/{GROUP}")
+        create_levels(store.zarr(CUBE), cube)
+        for source, grid in sources_windows(cube):
+            blocks = list(windows((grid.shape[0], grid.shape[1]), BLOCK))
+            with counting(progress, f"levels of 1/{source}", total=len(blocks), unit="blocks") as bar:
+                jobs = [
+                    Job(f"levels-{source}-{n}", _write_levels, (store, grip, source, w)) for n, w in enumerate(blocks)
+                ]
+                cluster.run(jobs, done=lambda _job, _result, bar=bar: bar.advance())  # type: ignore[misc]
+        grip.check()
+        finish_levels(store.zarr(CUBE), cube)
+    return Exported(f"{store.url}/{CUBE}/{GROUP}")
+
+
+def _write_levels(store: Store, grip: Grip, source: int, window: Window) -> None:
+    check()
+    grip.check()
+    write_levels(store.zarr(CUBE), open_cube(store.zarr(CUBE)), source, window)
 
 
 def _write_tiled(workspace: Workspace, cube: Cube, path: Path, progress: Progress) -> None:

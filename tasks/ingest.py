@@ -146,7 +146,7 @@ def _ingest(
     if pending:
         _ask_about_collars(scenes, progress)
         store.delete([DOCUMENT])
-        for name in ("digests", "counts"):
+        for name in ("digests", "counts", "levels"):
             store.delete_all(f"{CUBE}/{name}")
     with counting(progress, "ingest", total=len(pending), unit="blocks") as bar:
         jobs = [

@@ -21,6 +21,7 @@ from infra.store import Store, require_room
 from tasks.catalog import write_item
 from tasks.params import MosaicParams
 from tasks.prediction import Prediction, open_prediction
+from tasks.qgis_project import write_project
 from tasks.raster.blend import NODATA, TOP, predicted_class, uncertainty
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
@@ -91,6 +92,7 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
                 store.write("products/classes.tif.aux.xml", class_table(prediction.classes).encode())
             ledger.record(Entry(name, marks[name], "", short=False, facts={"of": of, "files": FILES[name]}))
     write_item(prediction)
+    write_project(prediction)
     places = {name: f"{store.url}/{key}" for name, key in targets.items()}
     return Mosaicked(places, prediction.valid / (rows * columns), len(marks), len(pending))
 

@@ -25,6 +25,7 @@ from infra.store import Store
 from tasks.catalog import write_item
 from tasks.params import VectorizeParams
 from tasks.prediction import damaged, open_prediction
+from tasks.qgis_project import write_project
 from tasks.raster import found
 from tasks.raster.blend import NODATA, predicted_class
 from tasks.raster.centre_lines import REACH, walk_block
@@ -125,12 +126,13 @@ def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Clu
             with counting(progress, f"draw {file}", total=len(blocks), unit="blocks") as bar:
                 draw = drawing.draw_areas if number in wanted.areas else drawing.draw_lines
                 made = draw(file, number, bar)
-            facts = {"of": of, "features": made.features, "files": made.files}
+            facts = {"of": of, "class": number, "features": made.features, "files": made.files}
             entry = Entry(file, written[file], "", short=False, facts=facts)
             ledger.record(entry)
         counts |= entry.facts["features"]
         products += entry.facts["files"]
     write_item(prediction)
+    write_project(prediction)
     return Vectorized({n: f"{store.url}/products/{n}" for n in products}, counts, len(marks), len(looks))
 
 

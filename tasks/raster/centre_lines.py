@@ -36,8 +36,14 @@ MIRROR = 2 * HALF
 """Pixels behind the scene's edge that are taken to be as those before it."""
 MEETING = 2 * PLACE
 """Pixels around a block over which a place where lines meet may spread."""
-REACH = HOLE + HALF + ROUND * ROUNDS + SPUR + 4 * GAP + MEETING
-"""Pixels around a block that its lines depend on."""
+TOUCH = 4
+"""Pixels more, so that no line that is cut at the edge of what is looked at is taken for a spur."""
+TO_CLOSE = 4 * GAP + MEETING
+"""Pixels around a block that its lines depend on once spurs are gone, ..."""
+TO_PRUNE = SPUR + TOUCH + TO_CLOSE
+"""... once its area is thinned, ..."""
+REACH = HOLE + HALF + ROUND * ROUNDS + TO_PRUNE
+"""... and from the beginning."""
 TENTHS = 10
 """Half widths are summed in whole tenths of a pixel, so that order does not matter."""
 
@@ -81,25 +87,38 @@ def walk_block(
         window: the block.
         shape: rows and columns of the scene.
     """
-    inner = within(window, around)
-    area = without_holes(area)
-    area, beyond = _mirrored(area, around, shape)
+    area, here = _mirrored(without_holes(area), around, shape)
     distance = cv2.distanceTransform(np.pad(area, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth = np.minimum(distance[1:-1, 1:-1], HALF)
     lines = thin(area & (depth < HALF), rounds=ROUNDS)
-    lines, depth, area = without_spurs(lines, depth)[beyond], depth[beyond], area[beyond]
+    near = _at_most(here, window, TO_PRUNE)
+    part = within(near, here)
+    lines, depth, area = lines[part], depth[part], area[part]
+    lines = without_spurs(lines, depth)
+    close = _at_most(around, window, TO_CLOSE)  # and no longer behind the scene's edges
+    part = within(close, near)
+    lines, depth, area, likely = lines[part], depth[part], area[part], likely[within(close, around)]
+    inner = within(window, close)
     lines = gaps_closed(lines, area, likely, grown(inner, GAP + MEETING))
-    return _walks(lines, depth, likely, around, inner, window, shape[1])
+    return _walks(lines, depth, likely, close, inner, window, shape[1])
+
+
+def _at_most(window: Window, inner: Window, reach: int) -> Window:
+    """A window without what lies further than so many pixels from an inner one."""
+    rows, cols = (
+        slice(max(w.start, i.start - reach), min(w.stop, i.stop + reach)) for w, i in zip(window, inner, strict=True)
+    )
+    return rows, cols
 
 
 def _mirrored(area: NDArray[np.bool_], around: Window, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], Window]:
     """An area and what lies behind the scene's edges, as if they were mirrors: so lines run up to them.
 
     Returns:
-        The larger area, and the window of the area itself within it.
+        The larger area, and its window, which begins before row or column 0.
     """
     more = [(MIRROR * (a.start == 0), MIRROR * (a.stop == end)) for a, end in zip(around, shape, strict=True)]
-    rows, cols = (slice(before, before + n) for (before, _), n in zip(more, area.shape, strict=True))
+    rows, cols = (slice(a.start - before, a.stop + behind) for a, (before, behind) in zip(around, more, strict=True))
     mirrored: NDArray[np.bool_] = np.pad(area, more, mode="reflect")
     return mirrored, (rows, cols)
 

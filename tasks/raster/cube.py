@@ -278,6 +278,8 @@ def finish_cube(
         made[...] = array
     high, low = digest_pair(digests)
     fingerprint = f"{high:016x}{low:016x}"
+    if "multiscales" in group.attrs:  # of levels that the ingest took away
+        del group.attrs["multiscales"]
     group["image"].attrs.update({"statistics": [asdict(s) for s in statistics], "fingerprint": fingerprint})
     consolidate(place)
     return fingerprint

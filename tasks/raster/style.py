@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from tasks.raster.classes import ClassMap
+from tasks.raster.project import paletted
 
 _COLUMNS = (("Value", "0", "5"), ("Class", "2", "2"), ("Red", "0", "6"), ("Green", "0", "7"), ("Blue", "0", "8"))
 """Of the table: name, GDAL's type (0 integer, 2 text) and GDAL's use (5 value, 2 name, 6 to 8 colours)."""
@@ -14,15 +15,7 @@ _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 def class_style(classes: ClassMap) -> str:
     """A QML document: each class in its colour and by its name, `other` clear, so that what lies below is seen."""
     root = ET.Element("qgis", version="3.22.0", styleCategories="AllStyleCategories")
-    renderer = ET.SubElement(
-        ET.SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
-    )
-    ET.SubElement(renderer, "rasterTransparency")
-    palette = ET.SubElement(renderer, "colorPalette")
-    for number, one in enumerate(classes.classes):
-        colour = "#{:02x}{:02x}{:02x}".format(*one.colour)
-        alpha = "255" if number else "0"
-        ET.SubElement(palette, "paletteEntry", value=str(number), color=colour, alpha=alpha, label=one.name)
+    ET.SubElement(root, "pipe").append(paletted(tuple((one.name, one.colour) for one in classes.classes)))
     ET.SubElement(root, "blendMode").text = "0"
     ET.indent(root)
     return _HEAD + ET.tostring(root, encoding="unicode") + "\n"

@@ -28,12 +28,12 @@ Place = Path | Store
 """Where a group lies: a folder, or a Zarr store of any kind."""
 
 
-def create_group(place: Place, grid: GeoBox, *, attributes: Mapping[str, Any]) -> zarr.Group:
+def create_group(place: Place, grid: GeoBox, *, attributes: Mapping[str, Any], path: str = "") -> zarr.Group:
     """Make a group on a grid, as CF and GeoZarr readers (xarray, rioxarray) know one.
 
     `spatial_ref` says the CRS and the transform; `x` and `y` are where pixel centres lie, if the grid is straight.
     """
-    group = zarr.create_group(place, zarr_format=3, attributes=dict(attributes))
+    group = zarr.create_group(place, path=path, zarr_format=3, attributes=dict(attributes))
     reference = group.create_array("spatial_ref", shape=(), dtype="int64")
     transform = " ".join(
         repr(float(v))
@@ -84,12 +84,14 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Make an array of (y, x), or of (plane, y, x) where `planes` names the first axis and its length.
 
-    Chunks are 512² of one plane, zstd with a checksum: a flipped bit raises instead of passing for data. A shard of
-    `shard`² pixels and `planes_a_shard` planes is the unit of safe parallel writing. Imagery hardly compresses: level
-    -1 takes half of level 1's time for 6 % more bytes; classes and probabilities are worth level 1.
+    Chunks are 512² of one plane (a shard's, where that is smaller), zstd with a checksum: a flipped bit raises instead
+    of passing for data. A shard of `shard`² pixels and `planes_a_shard` planes is the unit of safe parallel writing.
+    Imagery hardly compresses: level -1 takes half of level 1's time for 6 % more bytes; classes and probabilities are
+    worth level 1.
     """
     lead = () if planes is None else (planes[1],)
-    chunks = (*((1,) if planes else ()), CHUNK, CHUNK)
+    side = min(CHUNK, shard)
+    chunks = (*((1,) if planes else ()), side, side)
     shards = (*((planes_a_shard,) if planes else ()), shard, shard)
     array = group.create_array(
         name,

@@ -17,6 +17,7 @@ from pystac.extensions.raster import RasterExtension
 from pystac.validation import JsonSchemaSTACValidator, validate_dict
 
 from flows import steps
+from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.params import ClusterParams, IngestParams, MosaicParams, VectorizeParams
@@ -124,7 +125,7 @@ def test_files_of_another_map_are_not_this_one_s(predicted):
     put_prediction(predicted, np.full((len(names), height, width), 254 // len(names), np.uint8))
     steps.mosaic(predicted, MosaicParams(products=("classes",)), progress=Silent())
     document, _ = item_of(predicted)
-    assert set(document["assets"]) == {"classes.tif", "classes.qml", "model"}
+    assert set(document["assets"]) == {"classes.tif", "classes.qml", "map.qgs", "model"}
 
 
 @pytest.mark.parametrize("crs", [None, "IAU_2015:49900"], ids=["pixel space", "Mars"])
@@ -148,3 +149,41 @@ def test_the_scene_s_own_time_is_the_item_s(tmp_path, engine):
     document, _ = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 99))
     assert document["properties"]["datetime"] == "2024-05-06T07:08:09Z"
     assert document["properties"]["providers"] == [{"name": "(c) Somebody", "roles": ["licensor"]}]
+
+
+def dated(tmp_path, engine, name, day):
+    with rasterio.open(
+        tmp_path / f"{name}.tif", "w", driver="GTiff", height=99, width=99, count=3, dtype="uint8", crs="EPSG:32636",
+        transform=rasterio.Affine(10, 0, 500_000 + 990 * day, 0, -10, 4_000_000),
+    ) as target:  # fmt: skip
+        target.write(np.full((3, 99, 99), day, np.uint8))
+        target.update_tags(TIFFTAG_DATETIME=f"2024:05:{day:02d} 07:08:09", TIFFTAG_COPYRIGHT=f"(c) {name}")
+    workspace = uniform(engine.ingest(tmp_path / f"{name}.tif", tmp_path / "runs" / name), 99)
+    steps.mosaic(workspace, MosaicParams(products=("classes",)), progress=Silent())
+    return str(workspace)
+
+
+def test_a_series_of_runs_is_a_collection(tmp_path, engine):
+    runs = [dated(tmp_path, engine, f"night{day}", day) for day in (1, 3, 2)]
+    made = steps.collect(runs, str(tmp_path / "runs"))
+    document = json.loads(Path(made.collection).read_text())
+    validate_dict(document | {"stac_extensions": []}, validator=JsonSchemaSTACValidator())
+    collection = pystac.Collection.from_file(made.collection)
+    items = list(collection.get_items())
+    assert [item.datetime.day for item in items] == [3, 2, 1]
+    assert document["links"][0]["href"] == "night3/products/item.json"
+    first, *each = collection.extent.spatial.bboxes
+    assert first == pytest.approx(np.concatenate([np.min(each, axis=0)[:2], np.max(each, axis=0)[2:]]))
+    assert [t.day for t in collection.extent.temporal.intervals[0]] == [1, 3]
+    assert {p.name for p in collection.providers} == {"(c) night1", "(c) night2", "(c) night3"}
+    assert collection.summaries.get_list("proj:code") == ["EPSG:32636"]
+
+
+def test_a_collection_needs_maps_that_are_there_and_differ(tmp_path, engine):
+    one = dated(tmp_path, engine, "one", 1)
+    empty = str(engine.ingest(tmp_path / "one.tif", tmp_path / "empty"))
+    with pytest.raises(UnusableInput, match="empty has no products"):
+        steps.collect([one, empty], str(tmp_path))
+    with pytest.raises(UnusableInput, match="hold the same map"):
+        steps.collect([one, one], str(tmp_path))
+    assert not (tmp_path / "collection.json").exists()

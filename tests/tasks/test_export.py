@@ -11,7 +11,7 @@ from tasks.raster.gdal import rasterio
 
 
 def test_the_scene_comes_out_as_it_went_in(ingested, scene, pixels):
-    path = steps.export(ingested, progress=Silent()).scene
+    path = steps.export_cog(ingested, progress=Silent()).place
     assert cog_validate(path, strict=True)[:2] == (True, [])
     image, valid = pixels
     with rasterio.open(path) as product, rasterio.open(scene) as source:
@@ -30,7 +30,7 @@ def test_every_pixel_type_and_number_of_bands(tmp_path, engine, dtype):
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=600, width=700, count=5, dtype=dtype,
                        **place) as target:  # fmt: skip
         target.write(image)
-    path = steps.export(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), progress=Silent()).scene
+    path = steps.export_cog(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), progress=Silent()).place
     with rasterio.open(path) as product:
         assert product.dtypes == (dtype,) * 5
         np.testing.assert_array_equal(product.read(), image)
