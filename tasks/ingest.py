@@ -30,7 +30,7 @@ from tasks.params import IngestParams
 from tasks.raster import cube as cubes
 from tasks.raster import grid as grids
 from tasks.raster.classes import DEFAULT_CLASSES, class_map
-from tasks.raster.collar import find_collar
+from tasks.raster.collar import Collar, find_collar
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.places import find_scenes, is_address, without_keys
@@ -144,16 +144,14 @@ def _ingest(
     marks = _marks(union, windows)
     pending = to_do(ledger, marks, places=(CUBE,))
     if pending:
-        _ask_about_collars(scenes, progress)
         store.delete([DOCUMENT])
         for name in ("digests", "counts", "levels"):
             store.delete_all(f"{CUBE}/{name}")
-    with counting(progress, "ingest", total=len(pending), unit="blocks") as bar:
-        jobs = [
-            Job(f"ingest-{unit}", _ingest_block, (union, windows[unit], store, grip, Entry(unit, marks[unit], "")))
-            for unit in pending
-        ]
-        cluster.run(jobs, done=lambda _job, _result: bar.advance())
+    jobs = [
+        Job(f"ingest-{unit}", _ingest_block, (union, windows[unit], store, grip, Entry(unit, marks[unit], "")))
+        for unit in pending
+    ]
+    _run(jobs, scenes, cluster=cluster, progress=progress)
 
     counts = {unit: _unpack(entry.facts) for unit, entry in read_entries(ledger, marks).items()}
     ordered = [counts[unit] for unit in windows]
@@ -192,14 +190,25 @@ class BlockCount:
     """A hash of each scene that reaches it, by its path."""
 
 
-def _ask_about_collars(scenes: Iterable[Scene], progress: Progress) -> None:
-    for file in (file for scene in scenes for file in scene.files):
-        collar = find_collar(file)
-        if collar is not None:
-            progress.note(
-                f"{file.name} says of no pixel that it is no data, and {collar.share:.0%} of its edge is "
-                f"{collar.value:g} in all bands: if that is a collar, ingest it with --nodata {collar.value:g}."
-            )
+def _run(jobs: list[Job], scenes: Iterable[Scene], *, cluster: Cluster, progress: Progress) -> None:
+    """Run the blocks' jobs; beside them, look for collars and ask about each."""
+    files = [file for scene in scenes for file in scene.files] if jobs else []
+    looks = [Job(f"collar-{n}", find_collar, (file,)) for n, file in enumerate(files)]
+    collars: dict[str, Collar] = {}
+    with counting(progress, "ingest", total=len(jobs), unit="blocks") as bar:
+
+        def done(job: Job, result: Collar | None) -> None:
+            if job.call is _ingest_block:
+                bar.advance()
+            elif result is not None:
+                collars[job.args[0].name] = result
+
+        cluster.run([*looks, *jobs], done=done)
+    for name, collar in sorted(collars.items()):
+        progress.note(
+            f"{name} says of no pixel that it is no data, and {collar.share:.0%} of its edge is {collar.value:g} in "
+            f"all bands: if that is a collar, ingest it with --nodata {collar.value:g}."
+        )
 
 
 def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, entry: Entry) -> None:
