@@ -39,27 +39,27 @@ def save_unet(folder: Path, *, tile: int, margin: int, ramp: int) -> Path:
     return _save(folder, network, "smp-unet", arguments, tile=tile, margin=margin, ramp=ramp)
 
 
-def save_tiny(folder: Path, *, tile: int = 512, margin: int = 8, ramp: int = 8) -> Path:
+def save_tiny(folder: Path, *, tile: int = 512, margin: int = 8, ramp: int = 8, bands: tuple[str, ...] = BANDS) -> Path:
     """Three small convolutions with random weights: what is measured with it is geoloom, not torch."""
     if (folder / "model.json").is_file():
         return folder
     torch.manual_seed(0)
-    network = build("tiny", {}, bands=len(BANDS), classes=len(CLASSES))
-    _spread(network)
-    return _save(folder, network, "tiny", {}, tile=tile, margin=margin, ramp=ramp)
+    network = build("tiny", {}, bands=len(bands), classes=len(CLASSES))
+    _spread(network, len(bands))
+    return _save(folder, network, "tiny", {}, tile=tile, margin=margin, ramp=ramp, bands=bands)
 
 
-def _sample() -> Tensor:
+def _sample(bands: int = len(BANDS)) -> Tensor:
     """Smooth noise as tiles are after normalisation."""
-    return nn.functional.interpolate(torch.randn(4, len(BANDS), 64, 64), scale_factor=4.0, mode="bilinear")
+    return nn.functional.interpolate(torch.randn(4, bands, 64, 64), scale_factor=4.0, mode="bilinear")
 
 
-def _spread(network: nn.Module) -> None:
+def _spread(network: nn.Module, bands: int = len(BANDS)) -> None:
     """Scale the last layer so that the logits of noise have a mean of 0 and a standard deviation of SPREAD."""
     head = [m for m in network.modules() if isinstance(m, nn.Conv2d)][-1]
     assert head.bias is not None
     with torch.no_grad():
-        logits: Tensor = network(_sample())
+        logits: Tensor = network(_sample(bands))
         gain, middle = SPREAD / logits.std(dim=(0, 2, 3)), logits.mean(dim=(0, 2, 3))
         head.weight *= gain[:, None, None, None]
         head.bias.copy_((head.bias - middle) * gain)
@@ -104,14 +104,15 @@ def _save(
     margin: int,
     ramp: int,
     std: float = 64.0,
+    bands: tuple[str, ...] = BANDS,
 ) -> Path:
     card = ModelCard.model_validate(
         {
             "architecture": architecture,
             "arguments": arguments,
-            "bands": BANDS,
-            "mean": (127.5,) * len(BANDS),
-            "std": (std,) * len(BANDS),
+            "bands": bands,
+            "mean": (127.5,) * len(bands),
+            "std": (std,) * len(bands),
             "classes": CLASSES,
             "colours": COLOURS,
             "stride": network_stride(architecture, arguments),

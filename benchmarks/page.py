@@ -29,6 +29,7 @@ ORDER = (
     "ingest",
     "cogs",
     "vectors",
+    "georeference",
     "seams",
     "chaos",
     "fixed_cost",
