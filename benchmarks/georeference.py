@@ -56,7 +56,7 @@ def _sample() -> list[Path]:
     from infra.settings import settings
 
     data = settings().data_dir
-    if data is None or not data.is_dir():
+    if not data.is_dir():
         sys.exit("There is no sample data; give files, or set GEOLOOM_DATA_DIR.")
     return [path for folder in FOLDERS for path in sorted((data / folder).glob("*.tif"))]
 
