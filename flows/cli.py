@@ -73,6 +73,7 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
         if model is not None:
             chosen = chosen.model_copy(update={"model": model})
         with hold(open_store(out), command="map", under=run.lease):  # before Prefect: who comes second leaves at once
+            steps.require_scenes(params)
             from flows.local_server import quiet_prefect
 
             quiet_prefect()

@@ -55,6 +55,13 @@ def ingest(params: IngestParams, out: str, *, run: ClusterParams, progress: Prog
             return step(params, store, grip=lease.grip, cluster=cluster, progress=progress)
 
 
+def require_scenes(params: IngestParams) -> None:
+    """Raise where a scene that is named is not there."""
+    from tasks.ingest import require_scenes as step
+
+    step(params)
+
+
 def label(params: LabelParams, out: str, *, run: DeviceParams, progress: Progress) -> LabelledScene:
     """Labels for a cube."""
     from infra.lease import hold

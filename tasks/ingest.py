@@ -88,6 +88,12 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
             progress.note(f"Left out: {error}")
 
 
+def require_scenes(params: IngestParams) -> None:
+    """Raise where a scene that is named is not there; costs no look into any."""
+    if not params.uploads:
+        find_scenes(params.scenes)
+
+
 def _names(params: IngestParams) -> dict[str, Item | None]:
     """The scenes that are meant: their names, and what a STAC item says of those that are one."""
     if params.uploads:

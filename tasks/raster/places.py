@@ -43,7 +43,7 @@ def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
     """The rasters that names mean: files, folders (all rasters in them), globs, s3:// and http(s):// addresses.
 
     Raises:
-        UnusableInput: a folder or glob that holds none, or a name that is GDAL's own language.
+        UnusableInput: a folder or glob holds none, a file is not there, or a name is GDAL's own language.
     """
     found: list[str] = []
     for name in names:
@@ -60,7 +60,7 @@ def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
                 raise UnusableInput(f"Nothing matches {name}; give a pattern that names rasters.")
             found += matching
         else:
-            found.append(name)  # to be refused by who opens it
+            raise UnusableInput(f"There is no file {gdal_name(name)}; give the path of a raster.")
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise UnusableInput(f"{twice[0]} is named twice; name each scene once.")

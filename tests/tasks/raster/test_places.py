@@ -3,7 +3,7 @@
 import pytest
 
 from infra.errors import UnusableInput
-from tasks.raster.places import find_scenes, gdal_name, gdal_options
+from tasks.raster.places import NO_NETWORK, find_scenes, gdal_name, gdal_options
 
 
 @pytest.fixture
@@ -38,6 +38,11 @@ def test_nothing_is_said(folder, name):
         find_scenes((str(folder / name),))
 
 
+def test_a_file_that_is_not_there_is_said(folder):
+    with pytest.raises(UnusableInput, match=r"There is no file .*none\.tif; give the path of a raster\."):
+        find_scenes((f"{folder}/b.tif", f"{folder}/none.tif"))
+
+
 def test_twice_is_said(folder):
     with pytest.raises(UnusableInput, match="twice"):
         find_scenes((f"{folder}/b.tif", f"{folder}/*.tif"))
@@ -47,7 +52,11 @@ def test_addresses_become_gdal_s():
     assert gdal_name("s3://bucket/a b.tif") == "/vsis3/bucket/a b.tif"
     assert gdal_name("https://host:8443/a%20b/c d.tif?x=1&y=2") == "/vsicurl/https://host:8443/a%20b/c%20d.tif?x=1&y=2"
     assert gdal_name("/data/scene.tif") == "/data/scene.tif"
-    assert gdal_options("/data/scene.tif") == {}
+
+
+def test_a_file_never_leads_to_a_network():
+    assert gdal_options("/data/scene.tif") == NO_NETWORK
+    assert NO_NETWORK.items() <= gdal_options("/data/scene.tif", trusted=False).items()
 
 
 @pytest.mark.parametrize(
