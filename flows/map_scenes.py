@@ -75,7 +75,7 @@ def _map(
     lease: str,
 ) -> dict[str, str]:
     chosen = [True, label is not None, train is not None, True, True, True, evaluate is not None]
-    progress = begin_progress(f"map {', '.join(Path(s).name for s in ingest.scenes)} into {out}")
+    progress = begin_progress(f"map {', '.join(Path(s.partition('?')[0]).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
     elsewhere = run.model_copy(update={"lease": lease})
     workspace, left_out = tasks.ingest(ingest, out, run, next(shares))

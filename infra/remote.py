@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -33,8 +34,8 @@ def signature(url: str) -> list[int | str]:
                 "Content-Length", "0"
             )
             mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise UnusableInput(f"{url} cannot be read ({error}); check the address and the network.") from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise _unread(url, error) from error
     return [int(size) if size.isdigit() else 0, mark]
 
 
@@ -54,8 +55,18 @@ def read_document(url: str) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
                 content = answer.read(LARGEST + 1)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise UnusableInput(f"{url} cannot be read ({error}); check the address and the network.") from error
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            raise _unread(url, error) from error
     if len(content) > LARGEST:
         raise UnusableInput(f"{url} is larger than {LARGEST >> 20} MB; expected a document.")
     return content
+
+
+def _unread(url: str, error: Exception) -> UnusableInput:
+    """The error of an address that cannot be read; it shows neither its query nor a password, which may be keys."""
+    shown = url.partition("?")[0]
+    scheme, _, rest = shown.partition("://")
+    host, slash, path = rest.partition("/")
+    shown = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    why = type(error).__name__ if isinstance(error, http.client.InvalidURL) else str(error)
+    return UnusableInput(f"{shown} cannot be read ({why}); check the address and the network.")

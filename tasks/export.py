@@ -21,11 +21,10 @@ from tasks.raster.cube import BLOCK, Cube, open_cube
 from tasks.raster.gdal import rasterio
 from tasks.raster.geotiff import georeference, noticing_a_full_disk
 from tasks.raster.grid import Window, windows
-from tasks.raster.levels import GROUP, create_levels, finish_levels, sources_windows, write_levels
+from tasks.raster.levels import GROUP, create_levels, finish_levels, forget_levels, sources_windows, write_levels
 from tasks.units import writing_to
-from tasks.workspace import CUBE, Workspace, forgetting_damage, open_workspace
+from tasks.workspace import CUBE, SCENE, Workspace, forgetting_damage, open_workspace
 
-TARGET = "products/scene.tif"
 TILE = 512
 
 
@@ -49,7 +48,7 @@ def export_cog(store: Store, *, grip: Grip, progress: Progress) -> Exported:
     cube = workspace.cube()
     rows, columns = cube.grid.shape
     require_room(store, 2 * rows * columns * (len(cube.bands) * cube.dtype.itemsize + 1))
-    with store.publishing(TARGET) as path, forgetting_damage(store), noticing_a_full_disk(path):
+    with store.publishing(SCENE) as path, forgetting_damage(store), noticing_a_full_disk(path):
         scratch = path.with_suffix(".scratch")
         try:
             _write_tiled(workspace, cube, scratch, progress)
@@ -63,7 +62,7 @@ def export_cog(store: Store, *, grip: Grip, progress: Progress) -> Exported:
             scratch.unlink(missing_ok=True)
     with suppress(UnusableInput):  # where nothing has been mapped yet there is no project to be in
         write_project(open_prediction(store))
-    return Exported(f"{store.url}/{TARGET}")
+    return Exported(f"{store.url}/{SCENE}")
 
 
 def export_levels(store: Store, *, grip: Grip, cluster: Cluster, progress: Progress) -> Exported:
@@ -80,6 +79,7 @@ def export_levels(store: Store, *, grip: Grip, cluster: Cluster, progress: Progr
     rows, columns = cube.grid.shape
     require_room(store, rows * columns * (len(cube.bands) * cube.dtype.itemsize + 1) // 3)
     with writing_to(store), forgetting_damage(store):
+        forget_levels(store.zarr(CUBE))
         store.delete_all(f"{CUBE}/{GROUP}")
         create_levels(store.zarr(CUBE), cube)
         for source, grid in sources_windows(cube):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.cluster import Cluster, Job
-from infra.errors import UnusableScene
+from infra.errors import UnusableInput, UnusableScene
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
@@ -42,7 +42,7 @@ from tasks.raster.upload import require_upload
 from tasks.raster.warp import choose_target
 from tasks.stac_items import Item, describe_item, find_items, is_stac
 from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
-from tasks.workspace import CUBE, DOCUMENT, INGEST, Source, new_workspace
+from tasks.workspace import CUBE, DOCUMENT, INGEST, SCENE, Source, new_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +90,26 @@ def ingest(params: IngestParams, store: Store, *, grip: Grip, cluster: Cluster, 
 
 def require_scenes(params: IngestParams) -> None:
     """Raise where a scene that is named is not there; costs no look into any."""
-    if not params.uploads:
+    if params.uploads is None:
         find_scenes(params.scenes)
 
 
 def _names(params: IngestParams) -> dict[str, Item | None]:
     """The scenes that are meant: their names, and what a STAC item says of those that are one."""
-    if params.uploads:
+    if params.uploads is not None:
         return dict.fromkeys(params.scenes)
     named: dict[str, Item | None] = {}
     for name in find_scenes(params.scenes):
-        named |= {item.name: item for item in find_items(name)} if is_stac(name) else {name: None}
+        for item in find_items(name) if is_stac(name) else (None,):
+            key = item.name if item else name
+            if key in named:
+                raise UnusableInput(f"{without_keys(key)} is there twice; name each scene once.")
+            named[key] = item
     return named
 
 
 def _describe(params: IngestParams, name: str, item: Item | None) -> Scene:
-    if params.uploads:
+    if params.uploads is not None:
         return describe_scene(require_upload(name, Path(params.uploads)), nodata=params.nodata, trusted=False)
     if item:
         return describe_item(item, params.bands, nodata=params.nodata)
@@ -121,14 +125,20 @@ def _ingest(
     cluster: Cluster,
     progress: Progress,
 ) -> Ingested:
+    names = [scene.name for scene in scenes]
+    alike = next((name for name in names if names.count(name) > 1), None)
+    if alike is not None:
+        raise UnusableInput(f"Two scenes are told apart only by the keys in the address {alike}; name each once.")
     if params.order != "given":
         scenes = {"date": by_date, "data": by_data}[params.order](scenes)
     target = None
     if params.crs or params.resolution:
         target = choose_target(scenes[0], params.crs, params.resolution, params.resampling)
+    # The key of an item's file stands for all its bands, which have names of their own.
+    named = {band.strip().lower() for band in params.bands} <= set(scenes[0].all_bands)
     union = unite(
         scenes,
-        bands=params.bands,
+        bands=params.bands if named or not scenes[0].item else (),
         bounds=params.bounds,
         dtype=params.dtype,
         target=target,
@@ -150,7 +160,7 @@ def _ingest(
     marks = _marks(union, windows)
     pending = to_do(ledger, marks, places=(CUBE,))
     if pending:
-        store.delete([DOCUMENT])
+        store.delete([DOCUMENT, SCENE])
         for name in ("digests", "counts", "levels"):
             store.delete_all(f"{CUBE}/{name}")
     jobs = [
@@ -264,11 +274,20 @@ def _marks(union: Union, windows: dict[str, grids.Window]) -> dict[str, str]:
     }
 
 
+_NO_PIXELS = ("beside", "attribution")
+"""What of a scene its pixels on the grid do not depend on, or is told of each file."""
+
+
 def _about(file: Scene) -> dict[str, Any]:
     """What a file says of itself; an address without its keys, which change while the pixels do not."""
-    about = {f.name: getattr(file, f.name) for f in fields(file) if f.name != "beside"}
+    about = {f.name: getattr(file, f.name) for f in fields(file) if f.name not in _NO_PIXELS}
     control = file.control and asdict(file.control)
-    return about | {"path": without_keys(file.path), "grid": grids.to_json(file.grid), "control": control}
+    return about | {
+        "path": without_keys(file.path),
+        "item": without_keys(file.item),
+        "grid": grids.to_json(file.grid),
+        "control": control,
+    }
 
 
 def _pack(count: BlockCount) -> dict[str, Any]:

@@ -91,8 +91,8 @@ def mosaic(params: MosaicParams, store: Store, *, grip: Grip, progress: Progress
                 store.write("products/classes.qml", class_style(prediction.classes).encode())
                 store.write("products/classes.tif.aux.xml", class_table(prediction.classes).encode())
             ledger.record(Entry(name, marks[name], "", short=False, facts={"of": of, "files": FILES[name]}))
-    write_item(prediction)
     write_project(prediction)
+    write_item(prediction)
     places = {name: f"{store.url}/{key}" for name, key in targets.items()}
     return Mosaicked(places, prediction.valid / (rows * columns), len(marks), len(pending))
 

@@ -99,6 +99,7 @@ class IngestParams(Parameters):
     classes: Names = Field(default=(), description="The map's class names in id order, 'other' first.")
     uploads: str | None = Field(
         default=None,
+        min_length=1,
         description="The folder that the scenes must lie in, where others put them: they are then opened as by a "
         "stranger's hand, without sidecars, overviews or network, and within limits of size.",
     )

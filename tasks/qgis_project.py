@@ -10,9 +10,9 @@ from tasks.catalog import PROJECT
 from tasks.prediction import Prediction
 from tasks.raster.ground import Ground
 from tasks.raster.project import Drawn, project
-from tasks.workspace import DRAW, MOSAIC
+from tasks.raster.scene import COLOURS
+from tasks.workspace import DRAW, MOSAIC, SCENE
 
-SCENE = "scene.tif"
 GREY = (128, 128, 128)
 PURPLE = (106, 61, 154)
 
@@ -22,7 +22,7 @@ def write_project(prediction: Prediction) -> None:
     store, ground = prediction.workspace.store, Ground(prediction.workspace.grid, prediction.workspace.control)
     entries = {step: list(Ledger(store, step).entries()) for step in (MOSAIC, DRAW)}
     rasters = {e.unit for e in entries[MOSAIC] if e.facts["of"] == prediction.id}
-    vectors = [e for e in entries[DRAW] if e.facts["of"] == prediction.id]
+    vectors = [e for e in entries[DRAW] if e.facts["of"] == prediction.id and "class" in e.facts]
     grid = prediction.workspace.grid
     turned = ground.crs is None and grid.affine == Affine.identity()
     rows, columns = prediction.shape
@@ -61,7 +61,7 @@ def _rasters(prediction: Prediction, products: set[str], *, alone: bool) -> list
     """Classes above shares above the scene."""
     classes, store = prediction.classes, prediction.workspace.store
     palette = tuple((one.name, one.colour) for one in classes.classes)
-    has_scene = store.exists(f"products/{SCENE}")
+    has_scene = store.exists(SCENE)
     found: list[Drawn] = []
     if "classes" in products:
         # Below vectors and above a picture it is a tint; without both it is the map.
@@ -76,6 +76,12 @@ def _rasters(prediction: Prediction, products: set[str], *, alone: bool) -> list
             if n
         ]
     if has_scene:
-        stretch = tuple((s.low, s.high) for s in prediction.workspace.cube().statistics[:3])
-        found.append(Drawn("scene", SCENE, "colours", stretch=stretch if len(stretch) == 3 else stretch[:1]))  # noqa: PLR2004 - red, green, blue
+        cube = prediction.workspace.cube()
+        bands = (
+            [cube.bands.index(c) for c in COLOURS] if set(COLOURS) <= set(cube.bands) else list(range(len(cube.bands)))
+        )
+        bands = bands[:3] if len(bands) > 2 else bands[:1] * 3  # noqa: PLR2004 - red, green, blue, else grey
+        stretch = tuple((cube.statistics[n].low, cube.statistics[n].high) for n in bands)
+        shown = tuple(n + 1 for n in bands)
+        found.append(Drawn("scene", SCENE.rpartition("/")[2], "colours", bands=shown, stretch=stretch))
     return found

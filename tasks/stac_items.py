@@ -7,6 +7,7 @@ own. A search (`https://HOST/API/search?collections=...&bbox=...`, as the API's 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from infra.errors import UnusableInput, UnusableScene
-from infra.remote import read_document
-from tasks.raster.places import SUFFIXES, is_address
+from infra.remote import TIMEOUT_S, read_document
+from tasks.raster.places import SUFFIXES, is_address, without_keys
 from tasks.raster.scene import COLOURS, Scene, describe_scene
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Item:
 def is_stac(name: str) -> bool:
     """Whether a name is of a STAC document or a search, not of a raster."""
     path = urlsplit(name).path if is_address(name) else name
-    return path.lower().endswith((".json", ".geojson")) or (is_address(name) and path.endswith(("/search", "/items")))
+    api = path.endswith(("/search", "/items")) or "/items/" in path.removesuffix("/")
+    return path.lower().endswith((".json", ".geojson")) or (
+        is_address(name) and api and not path.lower().endswith(SUFFIXES)
+    )
 
 
 def find_items(name: str) -> tuple[Item, ...]:
@@ -71,7 +75,9 @@ def find_items(name: str) -> tuple[Item, ...]:
     if kind == "Feature":
         return (_item(document, name, name, {}),)
     if kind != "FeatureCollection" or not document.get("features"):
-        raise UnusableInput(f"{name} is no STAC item and no collection of items; give one, or a raster.")
+        raise UnusableInput(f"{_shown(name)} is no STAC item and no collection of items; give one, or a raster.")
+    if any(link.get("rel") == "next" for link in _links(document)):
+        raise UnusableInput(f"{_shown(name)} is one page of several; give the API's search, .../search?collections=...")
     return _items(document["features"], name)
 
 
@@ -92,7 +98,7 @@ def describe_item(item: Item, bands: tuple[str, ...], *, nodata: float | None = 
     try:
         files = [_describe(asset, names, nodata) for asset, names in _choose(item, bands)]
     except UnusableScene as error:
-        raise UnusableScene(f"{item.name}: {error}", item.name) from error
+        raise UnusableScene(f"{_shown(item.name)}: {error}", item.name) from error
     return replace(
         files[0],
         date=item.date or files[0].date,
@@ -123,29 +129,32 @@ def _choose(item: Item, bands: tuple[str, ...]) -> list[tuple[Asset, tuple[str, 
         if asset is not None:
             chosen.setdefault(asset.key, (asset, []))[1].append(name)
         elif whole is not None:
-            chosen[whole.key] = (whole, [name] if len(whole.bands) == 1 else [])
+            chosen[whole.key] = (whole, [name])
         else:
             known = ", ".join(dict.fromkeys([n for a in order for names in a.bands for n in names[:1]]))
             keys = ", ".join(a.key for a in order)
             raise UnusableInput(
-                f"{item.name} has no band '{band}'; choose with --bands of its bands ({known or 'not said'}) or its "
-                f"files ({keys or 'none'})."
+                f"{_shown(item.name)} has no band '{band}'; choose with --bands of its bands ({known or 'unnamed'}) or "
+                f"its files ({keys or 'none'})."
             )
     return [(asset, tuple(names)) for asset, names in chosen.values()]
 
 
 def _describe(asset: Asset, names: tuple[str, ...], nodata: float | None) -> Scene:
+    """A file with the bands that are wanted, by the names that are asked for; else all, by the item's names."""
     scene = describe_scene(asset.href, nodata=nodata, bands=len(asset.bands))
-    if not asset.bands or len(asset.bands) != len(scene.bands):
-        if len(scene.bands) == len(names) == 1:
-            return replace(scene, bands=names)
-        return scene
-    called = tuple(known[0] for known in asset.bands)
-    if not names:
+    known = asset.bands if len(asset.bands) == len(scene.bands) else ()
+    if len(scene.bands) == len(names) == 1:
+        return replace(scene, bands=names)
+    if not names or (names == (asset.key.lower(),) and not any(names[0] in band for band in known)):
+        if known:
+            called = tuple(band[0] for band in known)
+        else:
+            called = (asset.key.lower(),) if len(scene.bands) == 1 else scene.bands
         return replace(scene, bands=called) if len(set(called)) == len(called) else scene
-    numbers = [next(n for n, known in enumerate(asset.bands) if name in known) for name in names]
-    if scene.palette:
+    if scene.palette or not known:
         return scene
+    numbers = [next(n for n, band in enumerate(known) if name in band) for name in names]
     return replace(scene, bands=names, indexes=tuple(scene.indexes[n] for n in numbers))
 
 
@@ -154,8 +163,9 @@ def _items(features: Iterable[dict[str, Any]], holder: str) -> tuple[Item, ...]:
     rights: dict[str, str] = {}
     items = []
     for feature in features:
-        links: Iterable[dict[str, Any]] = feature.get("links") or ()
-        own = next((str(link.get("href")) for link in links if link.get("rel") == "self"), "")
+        if not isinstance(feature, dict):
+            raise UnusableInput(f"{_shown(holder)} holds something that is no STAC item; give a collection of items.")
+        own = next((str(link.get("href")) for link in _links(feature) if link.get("rel") == "self"), "")
         own = own if is_address(own) else ""
         items.append(_item(feature, own or f"{holder}#{feature.get('id')}", own or holder, rights))
     return tuple(items)
@@ -179,14 +189,15 @@ def _item(document: dict[str, Any], name: str, base: str, rights: dict[str, str]
         assets = tuple(_asset(key, asset, base) for key, asset in item.assets.items() if _is_raster(asset))
         when = item.datetime or item.common_metadata.start_datetime
         said = _rights(item.properties)
-        link = item.get_single_link("collection")
-        if not said and link is not None:
-            where = _resolve(str(link.href), base)
+        # As the document says it: pystac would follow the root that it names.
+        link = next((link.get("href") for link in _links(document) if link.get("rel") == "collection"), None)
+        if not said and link:
+            where = _resolve(str(link), base)
             if where not in rights:
                 rights[where] = _rights_of(where)
             said = rights[where]
     except (KeyError, TypeError, ValueError, AttributeError, pystac.STACError, STACTypeError) as error:
-        raise UnusableInput(f"{name} is no STAC item ({type(error).__name__}: {error}).") from error
+        raise UnusableInput(f"{_shown(name)} is no STAC item ({type(error).__name__}: {error}).") from error
     return Item(name, when.strftime("%Y-%m-%dT%H:%M:%S") if when else "", said, assets)
 
 
@@ -198,6 +209,15 @@ def _asset(key: str, asset: pystac.Asset, base: str) -> Asset:
         called.append(tuple(dict.fromkeys(str(n).lower() for n in names if n)))
     href = _resolve(asset.href, base)
     return Asset(key, href, tuple(asset.roles or ()), tuple(called) if all(called) else ())
+
+
+def _links(document: dict[str, Any]) -> list[dict[str, Any]]:
+    links = document.get("links")
+    return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
+
+
+def _shown(name: str) -> str:
+    return without_keys(name)
 
 
 def _resolve(href: str, base: str) -> str:
@@ -233,30 +253,30 @@ def _rights(about: dict[str, Any]) -> str:
 
 def _search(name: str) -> tuple[Item, ...]:
     """Ask an API, page by page."""
-    import pystac
     import pystac_client
-    from pystac.errors import STACTypeError
-    from pystac_client.exceptions import APIError
+    from pystac_client.warnings import DoesNotConformTo
 
     parts = urlsplit(name)
     asked = dict(parse_qsl(parts.query))
     unknown = sorted(set(asked) - set(_SEARCH))
     if unknown or not asked:
         raise UnusableInput(
-            f"{name} asks for {', '.join(unknown) or 'everything'}; a STAC search knows {', '.join(_SEARCH)}."
+            f"{_shown(name)} asks for {', '.join(unknown) or 'everything'}; a STAC search knows {', '.join(_SEARCH)}."
         )
     root = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/search')}"
     try:
         options: dict[str, Any] = {k.replace("-", "_"): json.loads(v) if k in _JSON else v for k, v in asked.items()}
         options["limit"] = int(options.get("limit", 100))
-        api = pystac_client.Client.open(root)
-        found = list(islice(api.search(**options, method="GET").items_as_dicts(), MOST + 1))
-    except (APIError, pystac.STACError, STACTypeError, ValueError, OSError, NotImplementedError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DoesNotConformTo)  # what a server does not know it would leave out
+            api = pystac_client.Client.open(root, timeout=TIMEOUT_S)
+            found = list(islice(api.search(**options, method="GET").items_as_dicts(), MOST + 1))
+    except Exception as error:  # pystac-client raises whatever a server's document or a wrong word leads to
         said = str(error).strip().split("\n")[0] or type(error).__name__
         raise UnusableInput(f"{root} does not answer that search ({said}); check the address and its words.") from error
     if not found or len(found) > MOST:
         many = f"more than {MOST:,}" if found else "no"
-        raise UnusableInput(f"{name} finds {many} items; change its collections, bbox or datetime.")
+        raise UnusableInput(f"{_shown(name)} finds {many} items; change its collections, bbox or datetime.")
     return _items(found, name)
 
 
@@ -264,9 +284,11 @@ def _read_json(name: str) -> dict[str, Any]:
     try:
         document = json.loads(_read_text(name))
     except ValueError as error:
-        raise UnusableInput(f"{name} is not JSON; expected a STAC item, a collection of items or a raster.") from error
+        raise UnusableInput(
+            f"{_shown(name)} is not JSON; expected a STAC item, a collection of items or a raster."
+        ) from error
     if not isinstance(document, dict):
-        raise UnusableInput(f"{name} is no STAC item and no collection of items; give one, or a raster.")
+        raise UnusableInput(f"{_shown(name)} is no STAC item and no collection of items; give one, or a raster.")
     return document
 
 

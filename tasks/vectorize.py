@@ -131,8 +131,8 @@ def vectorize(params: VectorizeParams, store: Store, *, grip: Grip, cluster: Clu
             ledger.record(entry)
         counts |= entry.facts["features"]
         products += entry.facts["files"]
-    write_item(prediction)
     write_project(prediction)
+    write_item(prediction)
     return Vectorized({n: f"{store.url}/products/{n}" for n in products}, counts, len(marks), len(looks))
 
 

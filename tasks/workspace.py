@@ -20,6 +20,8 @@ from tasks.raster.zarrays import CHUNK
 
 FORMAT_VERSION = 3
 DOCUMENT = "workspace.json"
+SCENE = "products/scene.tif"
+"""The cube as `export --cog` writes it."""
 CUBE, LABELS, PROBABILITY = "cube.zarr", "labels.zarr", "probability.zarr"
 INGEST, LABEL, PREDICT, MOSAIC, VECTORIZE = STEPS = ("ingest", "label", "predict", "mosaic", "vectorize")
 """Steps that keep a ledger, by the names that they have there."""

@@ -278,8 +278,9 @@ def finish_cube(
         made[...] = array
     high, low = digest_pair(digests)
     fingerprint = f"{high:016x}{low:016x}"
-    if "multiscales" in group.attrs:  # of levels that the ingest took away
-        del group.attrs["multiscales"]
+    for name in ("zarr_conventions", "multiscales"):  # of levels that the ingest took away
+        if name in group.attrs:
+            del group.attrs[name]
     group["image"].attrs.update({"statistics": [asdict(s) for s in statistics], "fingerprint": fingerprint})
     consolidate(place)
     return fingerprint

@@ -22,6 +22,13 @@ from tasks.raster.shards import read_shards, write_shards
 from tasks.raster.zarrays import CHUNK, Place, change_group, consolidate, create_array, create_group
 
 GROUP = "levels"
+CONVENTION = {
+    "uuid": "d35379db-88df-4056-af3a-620245f8e347",
+    "name": "multiscales",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/multiscales/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/multiscales/blob/v1/README.md",
+    "description": "Multiscale layout of zarr datasets",
+}
 STEPS = 3
 """Levels that are made of one read of a block."""
 HALF = 0.5
@@ -90,7 +97,22 @@ def finish_levels(place: Place, cube: Cube) -> None:
         made_of = "." if before == 1 else f"{GROUP}/{before}"
         scale = {"scale": [factor / before] * 2, "translation": [0.0, 0.0]}
         layout.append({"asset": f"{GROUP}/{factor}", "derived_from": made_of, "transform": scale})
-    change_group(place).attrs["multiscales"] = {"layout": layout, "resampling_method": "average"}
+    group = change_group(place)
+    group.attrs.update(
+        {
+            "zarr_conventions": [CONVENTION],
+            "multiscales": {"layout": layout, "resampling_method": "average"},
+        }
+    )
+    consolidate(place)
+
+
+def forget_levels(place: Place) -> None:
+    """Take the list away, before levels go: nobody shall find empty ones."""
+    group = change_group(place)
+    for name in ("zarr_conventions", "multiscales"):
+        if name in group.attrs:
+            del group.attrs[name]
     consolidate(place)
 
 
@@ -109,7 +131,7 @@ def halve(image: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[Any], 
 
     Returns:
         (band, ceil(y / 2), ceil(x / 2)) in the same dtype, 0 where not valid, and which pixels are: those of whose
-        pixels, at an odd edge of those that there are, at least half is.
+        pixels, at an odd edge of those that there are, at least half is. NaN where a band has no finite one.
     """
     odd = [(0, n % 2) for n in valid.shape]
     there = np.pad(np.ones(valid.shape, np.uint8), odd)
@@ -119,10 +141,13 @@ def halve(image: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[Any], 
     result = np.zeros((len(image), *enough.shape), image.dtype)
     exact = np.float64 if image.dtype.kind == "f" else np.int64
     for plane, out in zip(image, result, strict=True):
-        clean = np.where(valid, plane, 0).astype(exact)
-        total = _fours(np.pad(np.nan_to_num(clean, posinf=0, neginf=0) if exact is np.float64 else clean, odd))
-        share = np.maximum(counts, 1).astype(exact)
-        mean = total / share if exact is np.float64 else (2 * total + share) // (2 * share)
+        known = valid & np.isfinite(plane) if exact is np.float64 else valid  # one band alone may have a hole
+        share = _fours(np.pad(known, odd).astype(exact))
+        total = _fours(np.pad(np.where(known, plane, 0).astype(exact), odd))
+        if exact is np.float64:
+            mean = np.divide(total, share, out=np.full(total.shape, np.nan), where=share > 0)
+        else:
+            mean = (2 * total + share) // np.maximum(2 * share, 1)
         out[enough] = mean[enough]
     return result, enough
 

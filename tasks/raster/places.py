@@ -18,14 +18,16 @@ SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 """Of the files that are taken from a folder."""
 _GLOB = re.compile(r"[*?\[]")
 _KEY = re.compile(
-    r"x-(amz|goog)-.*|googleaccessid|awsaccesskeyid|expires|policy|key-pair-id|sig|signature|.*token|(api|access)_?key|"
-    r"s[a-z]|sk[a-z]+|spr|key",
+    r"x-(amz|goog)-.*|googleaccessid|awsaccesskeyid|policy|key-pair-id|sig|signature|.*(token|secret|password|auth)|"
+    r"(api|access|subscription|account)[-_]?key",
     re.IGNORECASE,
 )
-"""Names of what a signed address carries beside what it names (AWS, Google, CloudFront, Azure's shared access)."""
+_SIGNED = re.compile(r"s[a-z]|sk[a-z]+|spr|expires|key", re.IGNORECASE)
+"""Names of what a signed address carries beside what it names (AWS, Google, CloudFront, Azure's shared access): the
+second only where there is a signature."""
 
-NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}", "CPL_VSIL_CURL_USE_HEAD": "NO"}
-"""No address has such an ending, so GDAL's file systems on servers open nothing."""
+NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
+"""No address is called so, so GDAL's file systems on servers open nothing."""
 MAGIC = (
     (b"II*\0", "GTiff"),
     (b"MM\0*", "GTiff"),
@@ -77,7 +79,14 @@ def without_keys(name: str) -> str:
     if not name.startswith(("http://", "https://")):
         return name
     parts = urlsplit(name)
-    kept = "&".join(p for p in parts.query.split("&") if p and not _KEY.fullmatch(p.partition("=")[0]))
+    words = [word for word in parts.query.split("&") if word]
+    names = [word.partition("=")[0] for word in words]
+    signed = any("sig" in name.lower() for name in names)
+    kept = "&".join(
+        word
+        for word, name in zip(words, names, strict=True)
+        if not _KEY.fullmatch(name) and not (signed and _SIGNED.fullmatch(name))
+    )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, kept, parts.fragment))
 
 
@@ -104,10 +113,19 @@ def gdal_name(name: str) -> str:
 
 
 def driver_of(path: Path) -> str | None:
-    """GDAL's driver for a file by its first bytes; None where geoloom takes no such uploads."""
+    """GDAL's driver for a file by its first bytes; None where geoloom takes no such files."""
     with path.open("rb") as file:
         first = file.read(12)
     return next((driver for magic, driver in MAGIC if first.startswith(magic)), None)
+
+
+def drivers_of(name: str) -> tuple[str, ...]:
+    """GDAL's drivers that may open a place, in the order in which to try: no driver that follows other files."""
+    if is_address(name):
+        likely = "JP2OpenJPEG" if urlsplit(name).path.lower().endswith((".jp2", ".j2k")) else "GTiff"
+        return tuple(sorted({driver for _, driver in MAGIC}, key=lambda driver: (driver != likely, driver)))
+    driver = driver_of(Path(name))
+    return () if driver is None else (driver,)
 
 
 def gdal_options(name: str, *, trusted: bool = True) -> dict[str, str]:

@@ -35,8 +35,10 @@ class Drawn:
     """classes: name and colour by id; else one."""
     band: int = 1
     """share: the band shown."""
+    bands: tuple[int, ...] = ()
+    """colours: those shown as red, green and blue."""
     stretch: tuple[tuple[float, float], ...] = ()
-    """colours: the least and the most of each band that is told apart."""
+    """colours: the least and the most of each that is told apart."""
     width: str = ""
     """LineString: QGIS's expression of widths, in metres, or in units of a map without CRS; '' draws all alike."""
     opacity: float = 1.0
@@ -181,13 +183,12 @@ def _raster(documents: ET.Element, key: str, layer: Drawn, crs: str | None) -> N
     elif layer.kind == "share":
         _share(pipe, layer)
     else:
-        bands = dict(zip(("redBand", "greenBand", "blueBand"), "123" if len(layer.stretch) > 1 else "111", strict=True))
+        bands = dict(zip(("redBand", "greenBand", "blueBand"), map(str, layer.bands), strict=True))
         shown = ET.SubElement(
             pipe, "rasterrenderer", {"type": "multibandcolor", "opacity": opacity, "alphaBand": "-1", **bands}
         )
         ET.SubElement(shown, "rasterTransparency")
-        stretch = layer.stretch if len(layer.stretch) > 1 else layer.stretch * 3
-        for name, (low, high) in zip(("red", "green", "blue"), stretch, strict=False):
+        for name, (low, high) in zip(("red", "green", "blue"), layer.stretch, strict=True):
             contrast = ET.SubElement(shown, f"{name}ContrastEnhancement")
             for tag, text in (
                 ("minValue", str(low)),

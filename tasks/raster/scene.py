@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
-from tasks.raster.places import driver_of, gdal_name, gdal_options, is_address, without_keys
+from tasks.raster.places import drivers_of, gdal_name, gdal_options, is_address, without_keys
 
 COLOURS = ("red", "green", "blue")
 LARGEST_BLOCK = 1 << 30
@@ -90,6 +90,7 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
     Raises:
         UnusableInput: missing, empty, truncated, not a raster, or of a pixel type that geoloom does not take.
     """
+    told = without_keys(str(path))
     with open_raster(path, trusted=trusted, pixels=False) as source:
         alpha = next(
             (
@@ -101,18 +102,18 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
         )
         indexes = tuple(i for i in source.indexes if i != alpha)
         if not indexes:
-            raise UnusableInput(f"{path} has an alpha band and no other; a scene needs at least one band of imagery.")
+            raise UnusableInput(f"{told} has an alpha band and no other; a scene needs at least one band of imagery.")
         palette = len(indexes) == 1 and source.colorinterp[indexes[0] - 1] == rasterio.enums.ColorInterp.palette
         dtypes = {source.dtypes[i - 1] for i in indexes}
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
             raise UnusableInput(
-                f"{path} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} "
+                f"{told} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} "
                 "in all bands."
             )
         block = block_bytes(source)
         if block > LARGEST_BLOCK:
             raise UnusableInput(
-                f"{path} is stored in pieces of {block / 2**30:.1f} GB, each of which must be decoded at once; convert "
+                f"{told} is stored in pieces of {block / 2**30:.1f} GB, each of which must be decoded at once; convert "
                 "it with 'gdal_translate -co TILED=YES'."
             )
         flags = source.mask_flag_enums[indexes[0] - 1]
@@ -268,14 +269,20 @@ def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) 
             raise UnusableInput(f"There is no file {name}; give the path of a raster.")
         if Path(name).stat().st_size == 0:
             raise UnusableScene(f"{name} is empty (0 bytes); get it again.", name)
-    limits = {} if trusted else {"driver": driver_of(Path(name))} | ({"OVERVIEW_LEVEL": "NONE"} if pixels else {})
+    limits = {} if trusted or not pixels else {"OVERVIEW_LEVEL": "NONE"}
     with rasterio.Env(**gdal_options(name, trusted=trusted)):
-        try:
-            source = rasterio.open(place, **limits)
-        except rasterio.errors.RasterioError as error:
-            said = f"{told} is not a raster that GDAL can open ({_first_line(error)})."
-            raise UnusableScene(said, name) from error
+        source, problem = None, "it begins as no GeoTIFF, PNG, JPEG or JPEG 2000"
+        for driver in drivers_of(name):
+            try:
+                source = rasterio.open(place, driver=driver, **limits)
+                break
+            except rasterio.errors.RasterioError as error:
+                problem = _first_line(error).replace(place, told)
+        if source is None:
+            raise UnusableScene(f"{told} is not a raster that GDAL can open ({problem}).", name)
         with source:
+            if is_address(name) and "OVERVIEW_FILE" in source.tags(ns="OVERVIEWS"):
+                raise UnusableScene(f"{told} names another file as its overviews, which is not followed.", name)
             yield source
 
 

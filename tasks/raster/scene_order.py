@@ -33,8 +33,8 @@ def by_data(scenes: tuple[Scene, ...]) -> tuple[Scene, ...]:
     Raises:
         UnusableInput: one is truncated or corrupt.
     """
-    shares = {scene.name: valid_share(scene) for scene in scenes}
-    return tuple(sorted(scenes, key=lambda scene: shares[scene.name]))
+    shares = [valid_share(scene) for scene in scenes]
+    return tuple(scenes[n] for n in sorted(range(len(scenes)), key=lambda n: shares[n]))
 
 
 def valid_share(scene: Scene) -> float:

@@ -107,18 +107,18 @@ def _check_alike(first: Scene, other: Scene) -> None:
     one, two = first.grid, other.grid
     if one.crs is None or two.crs is None:
         raise UnusableInput(
-            f"{first.path if one.crs is None else other.path} has no CRS, so where it lies beside the others is "
+            f"{first.name if one.crs is None else other.name} has no CRS, so where it lies beside the others is "
             "unknown; ingest it alone."
         )
     if one.crs != two.crs:
-        raise UnusableInput(f"{other.path} has another CRS than {first.path}; give --crs to warp them to one.")
+        raise UnusableInput(f"{other.name} has another CRS than {first.name}; give --crs to warp them to one.")
     top, left = _offset(one, two)
     height, width = two.shape
     corners = ((0, 0), (width, 0), (0, height), (width, height))
     there = [~one.affine @ (two.affine @ corner) for corner in corners]
     if any(max(abs(x - c - left), abs(y - r - top)) > ALIGNMENT for (x, y), (c, r) in zip(there, corners, strict=True)):
         raise UnusableInput(
-            f"{other.path} does not lie on the pixel grid of {first.path}; give --resolution to resample them to one."
+            f"{other.name} does not lie on the pixel grid of {first.name}; give --resolution to resample them to one."
         )
 
 
@@ -145,6 +145,6 @@ def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
             name = bands[int(name) - 1]
         if name not in bands:
             known = ", ".join(f"{i} {band}" for i, band in enumerate(bands, 1))
-            raise UnusableInput(f"{scene.path} has no band '{want}'; its bands are {known}.")
+            raise UnusableInput(f"{scene.name} has no band '{want}'; its bands are {known}.")
         chosen.append(name)
     return tuple(chosen)

@@ -51,7 +51,7 @@ def choose_target(scene: Scene, crs: str | None, resolution: float | None, resam
     """
     if scene.placed is None:
         raise UnusableInput(
-            f"{scene.path} has no CRS, no ground control points and no RPCs, so it cannot be warped; leave out --crs "
+            f"{scene.name} has no CRS, no ground control points and no RPCs, so it cannot be warped; leave out --crs "
             "and --resolution."
         )
     try:
@@ -72,13 +72,13 @@ def footprint(scene: Scene, target: Target) -> GeoBox:
     """
     if scene.placed is None:
         raise UnusableInput(
-            f"{scene.path} has no CRS, no ground control points and no RPCs, so its place beside the others is "
+            f"{scene.name} has no CRS, no ground control points and no RPCs, so its place beside the others is "
             "unknown; ingest it alone."
         )
     with open_scene(scene) as source:
         xs, ys = _Place(source, scene).net_in(rasterio.crs.CRS.from_wkt(target.crs))
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise UnusableInput(f"{scene.path} does not lie within the CRS asked for; choose one that covers it.")
+        raise UnusableInput(f"{scene.name} does not lie within the CRS asked for; choose one that covers it.")
     size = target.resolution
     left, top = math.floor(xs.min() / size), math.ceil(ys.max() / size)
     shape = (top - math.floor(ys.min() / size), math.ceil(xs.max() / size) - left)

@@ -77,6 +77,16 @@ def wms(address: str) -> str:
     )
 
 
+def mrf(secret: Path) -> str:
+    """A description of a raster whose pixels another file has."""
+    index = secret.with_name("x.idx")
+    index.write_bytes((0).to_bytes(8, "big") + (SIDE * SIDE).to_bytes(8, "big"))
+    return (
+        f'<MRF_META><Raster><Size x="{SIDE}" y="{SIDE}" c="1"/><PageSize x="{SIDE}" y="{SIDE}" c="1"/>'
+        f"<Compression>NONE</Compression><DataFile>{secret}</DataFile><IndexFile>{index}</IndexFile></Raster></MRF_META>"
+    )
+
+
 def innocent(path: Path, *, side: int = 2 * SIDE) -> Path:
     """A raster like any other: all 7."""
     with rasterio.open(
@@ -149,7 +159,9 @@ FILES: dict[str, Writer] = {
     "overview-vrt-http": lambda d, _, u: with_overview(d / "x.tif", linked_vrt(f"/vsicurl/{u}")),
     "overview-http": lambda d, _, u: with_overview(d / "x.tif", f"/vsicurl/{u}"),
     "overview-wms": lambda d, _, u: with_overview(d / "x.tif", wms(u)),
-    "overview-s3": lambda d, _, u: with_overview(d / "x.tif", f"/vsis3_streaming/{u}"),
+    "overview-none": lambda d, _, u: with_overview(d / "x.tif", f"/vsicurl/{u}{{none}}"),
+    "overview-streaming": lambda d, _, u: with_overview(d / "x.tif", f"/vsicurl_streaming/{u}{{none}}"),
+    "mrf": lambda d, s, _: _text(d / "x.tif", mrf(s)),
     "ovr-vrt": lambda d, s, _: beside(d / "x.tif", ".ovr", raw_vrt(s)),
     "ovr-http": lambda d, _, u: beside(d / "x.tif", ".ovr", linked_vrt(f"/vsicurl/{u}")),
     "msk-http": lambda d, _, u: beside(d / "x.tif", ".msk", linked_vrt(f"/vsicurl/{u}")),

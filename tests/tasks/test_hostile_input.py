@@ -1,14 +1,30 @@
 """Rasters that were written to read other files, ask servers or fill the memory: nobody is asked, nothing is shown."""
 
+import functools
+import http.server
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import psutil
 import pytest
-from hostile import FILES, SECRET, SIDE, bomb, canary, copy_secret, entities, innocent, linked_vrt, one_block, raw_vrt
+from hostile import (
+    FILES,
+    SECRET,
+    SIDE,
+    bomb,
+    canary,
+    copy_secret,
+    entities,
+    innocent,
+    linked_vrt,
+    one_block,
+    raw_vrt,
+    with_overview,
+)
 
 from flows import steps
 from infra.errors import UnusableInput
@@ -57,7 +73,7 @@ def test_a_file_shows_itself_or_nothing(tmp_path, listener, case, uploaded):
     assert listener.hits == []
 
 
-@pytest.mark.parametrize("case", ["overview-http", "overview-vrt-http", "vrt-http"])
+@pytest.mark.parametrize("case", ["overview-http", "overview-vrt-http", "vrt-http", "overview-none"])
 def test_without_our_settings_gdal_does_ask(tmp_path, case):
     """So the test above can fail."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("GDAL_", "CPL_"))}
@@ -66,6 +82,35 @@ def test_without_our_settings_gdal_does_ask(tmp_path, case):
         code = "import rasterio, sys\nwith rasterio.open(sys.argv[1]) as s: s.read(1, out_shape=(16, 16))\n"
         subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False, env=bare)
         assert server.hits
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """A folder on a server."""
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("case", ["mrf", "overview-raster", "vrt-raw", "overview-raw"])
+def test_a_raster_on_a_server_shows_nothing_of_this_machine(tmp_path, listener, case):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    secret = copy_secret(tmp_path)
+    if case == "overview-raster":
+        rasterio.shutil.copy(innocent(tmp_path / "other.tif"), tmp_path / "secret.tif", driver="GTiff")
+        with_overview(folder / "x.tif", str(tmp_path / "secret.tif"))
+    else:
+        FILES[case](folder, secret, listener.url)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(
+            UnusableInput, match=r"names another file as its overviews|is not a raster that GDAL can open"
+        ):
+            ingested(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/x.tif", resolution=8.0)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_uploads_overviews_are_not_another_raster(tmp_path):

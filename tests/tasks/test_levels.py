@@ -49,6 +49,14 @@ def test_a_half_is_the_mean_of_what_is_data(dtype, shape):
     assert found[0].dtype == image.dtype
 
 
+def test_a_hole_in_one_band_is_no_number_in_its_mean():
+    image = np.array([[[100, 100], [100, np.nan]], [[np.nan, np.nan], [np.nan, np.nan]]], np.float32)
+    (one, other), valid = halve(image, np.ones((2, 2), bool))
+    assert one[0, 0] == 100
+    assert np.isnan(other[0, 0])
+    assert valid.all()
+
+
 def test_levels_end_where_a_screen_begins():
     assert level_sources((512, 100)) == []
     assert [levels_of((40_000, 30_000), s) for s in level_sources((40_000, 30_000))] == [[2, 4, 8], [16, 32, 64], [128]]

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import pathlib
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -150,15 +151,83 @@ def test_a_pixel_is_data_where_one_file_has_some(site, tmp_path):
     assert valid[4:].all()
 
 
+def test_a_key_takes_its_file(site, tmp_path):
+    _, cube, _ = ingested(tmp_path, site / "west" / "item.json", bands=("visual", "B08"))
+    assert cube.bands == ("red", "green", "blue", "b08")
+    assert np.array_equal(pixels(cube)[0], np.concatenate([255 - PIXELS[:3], PIXELS[3:]]))
+
+
+def test_files_of_an_item_that_says_nothing_of_bands(tmp_path):
+    for key, plane in zip(("vv", "vh"), PIXELS, strict=False):
+        write(tmp_path / f"{key}.tif", plane[None])
+    assets = {key: {"href": f"{key}.tif", "roles": ["data"]} for key in ("vv", "vh")}
+    (tmp_path / "item.json").write_text(json.dumps(item("radar", assets)))
+    _, cube, _ = ingested(tmp_path, tmp_path / "item.json", bands=("vh", "vv"))
+    assert cube.bands == ("vh", "vv")
+    assert np.array_equal(pixels(cube)[0], PIXELS[[1, 0]])
+
+
+def test_a_key_that_is_not_the_name_of_its_one_band(tmp_path):
+    write(tmp_path / "a.tif", PIXELS[:1])
+    asset = {"href": "a.tif", "roles": ["data"], "eo:bands": [{"name": "OLI_B5", "common_name": "nir08"}]}
+    (tmp_path / "item.json").write_text(json.dumps(item("landsat", {"nir_08": asset})))
+    for name in ("nir_08", "nir08", "oli_b5"):
+        assert ingested(tmp_path, tmp_path / "item.json", bands=(name,))[1].bands == (name,)
+
+
+def test_an_item_leads_to_no_other_document_than_its_collection(site, tmp_path, monkeypatch):
+    """Not to the root that it names, wherever that is."""
+    path = site / "west" / "item.json"
+    document = json.loads(path.read_text())
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    document["links"].append({"rel": "root", "href": str(secret)})
+    path.write_text(json.dumps(document))
+    read, plain = [], pathlib.Path.read_bytes
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda p: read.append(p.name) or plain(p))
+    find_items(str(path))
+    assert read == ["item.json", "collection.json"]
+
+
+def test_one_page_of_several_is_no_map(site, tmp_path):
+    document = json.loads((site / "west" / "item.json").read_text())
+    links = [{"rel": "next", "href": "https://host/api/collections/fields/items?page=2"}]
+    (tmp_path / "page.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [document], "links": links})
+    )
+    with pytest.raises(UnusableInput, match="is one page of several"):
+        find_items(str(tmp_path / "page.json"))
+
+
+def test_an_item_that_is_there_twice_is_told(site, tmp_path):
+    document = json.loads((site / "west" / "item.json").read_text())
+    collection = {"type": "FeatureCollection", "features": [document, document]}
+    (site / "west" / "two.json").write_text(json.dumps(collection))
+    with pytest.raises(UnusableInput, match=r"two\.json#west is there twice"):
+        ingested(tmp_path, site / "west" / "two.json")
+
+
 def test_a_band_that_is_not_there_is_told(site, tmp_path):
     with pytest.raises(UnusableInput, match=r"has no band 'swir'; choose with --bands of its bands \(red, green"):
         ingested(tmp_path, site / "west" / "item.json", bands=("swir",))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"type": "Feature"}', '{"type": "FeatureCollection"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"type": "FeatureCollection", "features": [null]}',
+        "[]",
+        "{}",
+        '{"type": "Feature"}',
+        '{"type": "FeatureCollection"}',
+    ],
+)
 def test_what_is_no_item_is_told(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(UnusableInput, match=r"x\.json is (no STAC item|not JSON)"):
+    with pytest.raises(
+        UnusableInput, match=r"x\.json (is (no STAC item|not JSON)|holds something that is no STAC item)"
+    ):
         find_items(str(tmp_path / "x.json"))
 
 
@@ -265,6 +334,9 @@ def test_an_item_on_a_server_leads_to_its_files(api, tmp_path):
         ("collections=none", "finds no items"),
         ("colections=fields", "asks for colections; a STAC search knows"),
         ("", "asks for everything"),
+        ("collections=fields&datetime=x", "does not answer that search"),
+        ("collections=fields&limit=0", "does not answer that search"),
+        ("collections=fields&query=[1]", "does not answer that search"),
     ],
 )
 def test_a_search_that_finds_nothing_is_told(api, query, told):
@@ -292,7 +364,8 @@ def test_a_servers_item_does_not_reach_this_machine(api, site, tmp_path):
     [
         ("https://u:p@host/a.tif?X-Amz-Signature=1&X-Amz-Date=2", "https://host/a.tif"),
         ("https://host/a.tif?sv=1&se=2&sig=3&sp=r&id=4", "https://host/a.tif?id=4"),
-        ("https://host/get?id=4&access_token=5", "https://host/get?id=4"),
+        ("https://host/get?id=4&access_token=5&subscription-key=6", "https://host/get?id=4"),
+        ("https://host/get?key=a.tif&sc=1", "https://host/get?key=a.tif&sc=1"),
         ("s3://bucket/a.tif", "s3://bucket/a.tif"),
         ("a?b.tif", "a?b.tif"),
     ],
@@ -305,5 +378,7 @@ def test_documents_are_known_by_their_names():
     assert is_stac("a/item.json")
     assert is_stac("https://host/api/collections/x/items")
     assert is_stac("https://host/a.json?x=1")
+    assert is_stac("https://host/api/collections/x/items/one")
+    assert not is_stac("https://host/items/scene.tif")
     assert not is_stac("a/scene.tif")
     assert not is_stac("folder/search")
