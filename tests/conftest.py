@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import uuid
 from pathlib import Path
 
@@ -64,12 +65,21 @@ def tiny_model(tmp_path_factory):
 def s3():
     """A client of an S3 server on this machine; the usual AWS variables point to it."""
     import boto3
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
+
+    # Of two that create one object at once, S3 lets one; its stand-in looks and then writes, and may let both.
+    one_by_one, put = threading.Lock(), S3Response.put_object
+
+    def put_alone(response):
+        with one_by_one:
+            return put(response)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_alone)
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
