@@ -9,8 +9,9 @@ from infra.store import Store
 from tasks.params import EvaluateParams
 from tasks.raster.classes import class_map
 from tasks.raster.grid import Window, whole
+from tasks.raster.opening import open_raster
 from tasks.raster.picture import class_picture, draw_panels, scene_picture
-from tasks.raster.scene import open_raster, read_plane
+from tasks.raster.scene import read_plane
 from tasks.raster.truth import open_truth
 from tasks.workspace import open_workspace
 

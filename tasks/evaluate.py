@@ -17,7 +17,8 @@ from models.metrics import Confusion, Scores
 from tasks.params import EvaluateParams
 from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
-from tasks.raster.scene import open_raster, read_plane
+from tasks.raster.opening import open_raster
+from tasks.raster.scene import read_plane
 from tasks.raster.truth import file_fingerprint, open_truth
 from tasks.raster.zarrays import open_group
 from tasks.workspace import LABELS, Workspace, open_workspace

@@ -7,16 +7,13 @@ changed. What the pixels are is known by cells (`tasks/raster/cube.py`), so late
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.cluster import Cluster, Job
 from infra.errors import UnusableInput, UnusableScene
@@ -26,6 +23,7 @@ from infra.progress import Progress, counting
 from infra.remote import signature
 from infra.stopping import check
 from infra.store import Store, require_room
+from tasks.block_count import BlockCount, pack, unpack
 from tasks.params import IngestParams
 from tasks.raster import cube as cubes
 from tasks.raster import grid as grids
@@ -36,7 +34,7 @@ from tasks.raster.fingerprint import fingerprint
 from tasks.raster.places import find_scenes, is_address, without_keys
 from tasks.raster.scene import Scene, describe_scene
 from tasks.raster.scene_order import by_data, by_date
-from tasks.raster.statistics import BandCount, count_band, merge_bands
+from tasks.raster.statistics import count_band, merge_bands
 from tasks.raster.union import Union, unite
 from tasks.raster.upload import require_upload
 from tasks.raster.warp import choose_target
@@ -169,7 +167,7 @@ def _ingest(
     ]
     _run(jobs, scenes, cluster=cluster, progress=progress)
 
-    counts = {unit: _unpack(entry.facts) for unit, entry in read_entries(ledger, marks).items()}
+    counts = {unit: unpack(entry.facts) for unit, entry in read_entries(ledger, marks).items()}
     ordered = [counts[unit] for unit in windows]
     if pending or not store.exists(f"{CUBE}/digests/zarr.json"):
         grip.check()
@@ -194,16 +192,6 @@ def _ingest(
         progress.note("The scenes hold no data at all; every product will be nodata.")
     share = valid / (rows * columns)
     return Ingested(store.url, rows, columns, union.names, share, len(windows), len(pending))
-
-
-@dataclass(frozen=True, slots=True)
-class BlockCount:
-    """What one block adds to the whole."""
-
-    bands: tuple[BandCount, ...]
-    cells: cubes.BlockCells
-    scenes: dict[str, str]
-    """A hash of each scene that reaches it, by its path."""
 
 
 def _run(jobs: list[Job], scenes: Iterable[Scene], *, cluster: Cluster, progress: Progress) -> None:
@@ -242,7 +230,7 @@ def _ingest_block(union: Union, window: grids.Window, store: Store, grip: Grip, 
         {union.layers[n].scene.name: digest(c.digests) for n, c in zip(seen, each, strict=True)},
     )
     checksum = digest(count.cells.digests)
-    Ledger(store, INGEST).record(Entry(entry.unit, entry.fingerprint, checksum, short=False, facts=_pack(count)))
+    Ledger(store, INGEST).record(Entry(entry.unit, entry.fingerprint, checksum, short=False, facts=pack(count)))
 
 
 def _signature(path: str) -> list[int | str]:
@@ -288,35 +276,6 @@ def _about(file: Scene) -> dict[str, Any]:
         "grid": grids.to_json(file.grid),
         "control": control,
     }
-
-
-def _pack(count: BlockCount) -> dict[str, Any]:
-    return {
-        "digests": _text(count.cells.digests),
-        "counts": _text(count.cells.counts),
-        "cells": list(count.cells.counts.shape),
-        "scenes": count.scenes,
-        "bands": [asdict(band) | {"packed": base64.b64encode(band.packed).decode()} for band in count.bands],
-    }
-
-
-def _unpack(facts: Any) -> BlockCount:
-    rows, cols = facts["cells"]
-    digests = _array(facts["digests"], np.uint64).reshape(-1, rows, cols, 2)
-    counts = _array(facts["counts"], np.uint32).reshape(rows, cols)
-    bands = tuple(
-        BandCount(**(band | {"edges": tuple(band["edges"]), "packed": base64.b64decode(band["packed"])}))
-        for band in facts["bands"]
-    )
-    return BlockCount(bands, cubes.BlockCells(digests, counts), dict(facts["scenes"]))
-
-
-def _text(array: NDArray[Any]) -> str:
-    return base64.b64encode(zlib.compress(array.tobytes())).decode()
-
-
-def _array(text: str, dtype: Any) -> NDArray[Any]:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
 
 
 def _combine(digests: Iterable[str]) -> str:

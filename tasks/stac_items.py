@@ -1,7 +1,7 @@
 """STAC items as scenes: which of an item's files hold the bands that are wanted, and what they are called.
 
-An item (https://github.com/radiantearth/stac-spec, 1.0 and 1.1) may keep all bands in one file, or each in one of its
-own. A search (`https://HOST/API/search?collections=...&bbox=...`, as the API's own GET would be asked) gives many.
+An item (https://github.com/radiantearth/stac-spec, 1.0 and 1.1) may keep all bands in one file, or each in its own. A
+search (`https://HOST/API/search?collections=...&bbox=...`, as the API's own GET would be asked) gives many.
 """
 
 from __future__ import annotations
@@ -75,9 +75,11 @@ def find_items(name: str) -> tuple[Item, ...]:
     if kind == "Feature":
         return (_item(document, name, name, {}),)
     if kind != "FeatureCollection" or not document.get("features"):
-        raise UnusableInput(f"{_shown(name)} is no STAC item and no collection of items; give one, or a raster.")
+        raise UnusableInput(f"{without_keys(name)} is no STAC item and no collection of items; give one, or a raster.")
     if any(link.get("rel") == "next" for link in _links(document)):
-        raise UnusableInput(f"{_shown(name)} is one page of several; give the API's search, .../search?collections=...")
+        raise UnusableInput(
+            f"{without_keys(name)} is one page of several; give the API's search, .../search?collections=..."
+        )
     return _items(document["features"], name)
 
 
@@ -98,7 +100,7 @@ def describe_item(item: Item, bands: tuple[str, ...], *, nodata: float | None = 
     try:
         files = [_describe(asset, names, nodata) for asset, names in _choose(item, bands)]
     except UnusableScene as error:
-        raise UnusableScene(f"{_shown(item.name)}: {error}", item.name) from error
+        raise UnusableScene(f"{without_keys(item.name)}: {error}", item.name) from error
     return replace(
         files[0],
         date=item.date or files[0].date,
@@ -134,8 +136,8 @@ def _choose(item: Item, bands: tuple[str, ...]) -> list[tuple[Asset, tuple[str, 
             known = ", ".join(dict.fromkeys([n for a in order for names in a.bands for n in names[:1]]))
             keys = ", ".join(a.key for a in order)
             raise UnusableInput(
-                f"{_shown(item.name)} has no band '{band}'; choose with --bands of its bands ({known or 'unnamed'}) or "
-                f"its files ({keys or 'none'})."
+                f"{without_keys(item.name)} has no band '{band}'; choose with --bands of its bands "
+                f"({known or 'unnamed'}) or its files ({keys or 'none'})."
             )
     return [(asset, tuple(names)) for asset, names in chosen.values()]
 
@@ -147,10 +149,8 @@ def _describe(asset: Asset, names: tuple[str, ...], nodata: float | None) -> Sce
     if len(scene.bands) == len(names) == 1:
         return replace(scene, bands=names)
     if not names or (names == (asset.key.lower(),) and not any(names[0] in band for band in known)):
-        if known:
-            called = tuple(band[0] for band in known)
-        else:
-            called = (asset.key.lower(),) if len(scene.bands) == 1 else scene.bands
+        unnamed = (asset.key.lower(),) if len(scene.bands) == 1 else scene.bands
+        called = tuple(band[0] for band in known) or unnamed
         return replace(scene, bands=called) if len(set(called)) == len(called) else scene
     if scene.palette or not known:
         return scene
@@ -164,7 +164,9 @@ def _items(features: Iterable[dict[str, Any]], holder: str) -> tuple[Item, ...]:
     items = []
     for feature in features:
         if not isinstance(feature, dict):
-            raise UnusableInput(f"{_shown(holder)} holds something that is no STAC item; give a collection of items.")
+            raise UnusableInput(
+                f"{without_keys(holder)} holds something that is no STAC item; give a collection of items."
+            )
         own = next((str(link.get("href")) for link in _links(feature) if link.get("rel") == "self"), "")
         own = own if is_address(own) else ""
         items.append(_item(feature, own or f"{holder}#{feature.get('id')}", own or holder, rights))
@@ -197,7 +199,7 @@ def _item(document: dict[str, Any], name: str, base: str, rights: dict[str, str]
                 rights[where] = _rights_of(where)
             said = rights[where]
     except (KeyError, TypeError, ValueError, AttributeError, pystac.STACError, STACTypeError) as error:
-        raise UnusableInput(f"{_shown(name)} is no STAC item ({type(error).__name__}: {error}).") from error
+        raise UnusableInput(f"{without_keys(name)} is no STAC item ({type(error).__name__}: {error}).") from error
     return Item(name, when.strftime("%Y-%m-%dT%H:%M:%S") if when else "", said, assets)
 
 
@@ -214,10 +216,6 @@ def _asset(key: str, asset: pystac.Asset, base: str) -> Asset:
 def _links(document: dict[str, Any]) -> list[dict[str, Any]]:
     links = document.get("links")
     return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
-
-
-def _shown(name: str) -> str:
-    return without_keys(name)
 
 
 def _resolve(href: str, base: str) -> str:
@@ -261,7 +259,8 @@ def _search(name: str) -> tuple[Item, ...]:
     unknown = sorted(set(asked) - set(_SEARCH))
     if unknown or not asked:
         raise UnusableInput(
-            f"{_shown(name)} asks for {', '.join(unknown) or 'everything'}; a STAC search knows {', '.join(_SEARCH)}."
+            f"{without_keys(name)} asks for {', '.join(unknown) or 'everything'}; a STAC search knows "
+            f"{', '.join(_SEARCH)}."
         )
     root = f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/search')}"
     try:
@@ -276,7 +275,7 @@ def _search(name: str) -> tuple[Item, ...]:
         raise UnusableInput(f"{root} does not answer that search ({said}); check the address and its words.") from error
     if not found or len(found) > MOST:
         many = f"more than {MOST:,}" if found else "no"
-        raise UnusableInput(f"{_shown(name)} finds {many} items; change its collections, bbox or datetime.")
+        raise UnusableInput(f"{without_keys(name)} finds {many} items; change its collections, bbox or datetime.")
     return _items(found, name)
 
 
@@ -285,10 +284,10 @@ def _read_json(name: str) -> dict[str, Any]:
         document = json.loads(_read_text(name))
     except ValueError as error:
         raise UnusableInput(
-            f"{_shown(name)} is not JSON; expected a STAC item, a collection of items or a raster."
+            f"{without_keys(name)} is not JSON; expected a STAC item, a collection of items or a raster."
         ) from error
     if not isinstance(document, dict):
-        raise UnusableInput(f"{_shown(name)} is no STAC item and no collection of items; give one, or a raster.")
+        raise UnusableInput(f"{without_keys(name)} is no STAC item and no collection of items; give one, or a raster.")
     return document
 
 

@@ -24,7 +24,7 @@ from tasks.raster.gdal import rasterio
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import whole
 from tasks.raster.ogr import geopandas, pyogrio
-from tasks.raster.scene import open_raster
+from tasks.raster.opening import open_raster
 from tasks.raster.skeleton import centre_lines
 
 COLOURS = {

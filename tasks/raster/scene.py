@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
-from tasks.raster.places import drivers_of, gdal_name, gdal_options, is_address, without_keys
+from tasks.raster.opening import block_bytes, open_raster
+from tasks.raster.places import without_keys
 
 COLOURS = ("red", "green", "blue")
 LARGEST_BLOCK = 1 << 30
@@ -247,54 +247,6 @@ def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.boo
 def open_scene(scene: Scene) -> AbstractContextManager[Any]:
     """Open a scene for reading; see `open_raster`."""
     return open_raster(scene.path, trusted=scene.trusted)
-
-
-@contextmanager
-def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) -> Iterator[Any]:
-    """Open a raster for reading, or say in one sentence why it cannot be.
-
-    Args:
-        path: a file or an address.
-        trusted: False of a file that somebody else put here: GDAL looks at nothing but this file.
-        pixels: False where it is only asked what it says of itself. Where it is not trusted and pixels are read, GDAL
-            is told of no overviews, which may be other files; its transform is then of no use where it has none.
-
-    Raises:
-        UnusableInput: missing, empty, or no raster that GDAL knows.
-    """
-    name = str(path)
-    place, told = gdal_name(name), without_keys(name)
-    if not is_address(name):
-        if not Path(name).is_file():
-            raise UnusableInput(f"There is no file {name}; give the path of a raster.")
-        if Path(name).stat().st_size == 0:
-            raise UnusableScene(f"{name} is empty (0 bytes); get it again.", name)
-    limits = {} if trusted or not pixels else {"OVERVIEW_LEVEL": "NONE"}
-    with rasterio.Env(**gdal_options(name, trusted=trusted)):
-        source, problem = None, "it begins as no GeoTIFF, PNG, JPEG or JPEG 2000"
-        for driver in drivers_of(name):
-            try:
-                source = rasterio.open(place, driver=driver, **limits)
-                break
-            except rasterio.errors.RasterioError as error:
-                problem = _first_line(error).replace(place, told)
-        if source is None:
-            raise UnusableScene(f"{told} is not a raster that GDAL can open ({problem}).", name)
-        with source:
-            if is_address(name) and "OVERVIEW_FILE" in source.tags(ns="OVERVIEWS"):
-                raise UnusableScene(f"{told} names another file as its overviews, which is not followed.", name)
-            yield source
-
-
-def block_bytes(source: Any) -> int:
-    """Bytes that must be decoded to see one pixel of an open raster: its tile or strip, of all bands."""
-    rows, columns = source.block_shapes[0]
-    pixel: int = sum(np.dtype(kind).itemsize for kind in source.dtypes)
-    return int(rows * columns * pixel)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _band_names(source: Any, indexes: tuple[int, ...]) -> tuple[str, ...]:

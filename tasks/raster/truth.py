@@ -16,7 +16,7 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place
-from tasks.raster.scene import open_raster
+from tasks.raster.opening import open_raster
 from tasks.raster.vectors import Shapes, burn, read_shapes
 
 VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb"})

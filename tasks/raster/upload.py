@@ -108,7 +108,7 @@ def main(path: str, memory: int, seconds: int, most: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    from tasks.raster.scene import block_bytes, open_raster
+    from tasks.raster.opening import block_bytes, open_raster
 
     with open_raster(path, trusted=False) as source:
         block, pixel = block_bytes(source), sum(np.dtype(kind).itemsize for kind in source.dtypes)
