@@ -137,6 +137,7 @@ def check(env, run, out):
         "classes.tif",
         "classes.tif.aux.xml",
         "item.json",
+        "map.qgs",
         "probability.tif",
         "scores.json",
         "preview.png",

@@ -24,7 +24,7 @@ def test_the_whole_chain_in_a_bucket_gives_the_same_bits(bucket, scene, engine, 
 
     made = steps.mosaic(workspace, progress=Silent()).products
     store = open_store(workspace)
-    names = {"classes.tif", "classes.tif.aux.xml", "classes.qml", "probability.tif", "item.json"}
+    names = {"classes.tif", "classes.tif.aux.xml", "classes.qml", "probability.tif", "item.json", "map.qgs"}
     assert {key.removeprefix("products/") for key in store.keys("products")} == names
     assert set(made.values()) <= {f"{store.url}/products/{name}" for name in names}
     with (
