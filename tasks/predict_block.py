@@ -219,7 +219,7 @@ class Tools:
             return self.predictor(image, valid)
 
 
-_OPEN: dict[tuple[str, str, str], Tools] = {}
+_OPEN: dict[tuple[str, str, str, int], Tools] = {}
 _OPENING = Lock()
 """Lanes share one network: the first opens it, the others wait."""
 
@@ -230,7 +230,7 @@ def open_tools(orders: Orders) -> Tools:
     Raises:
         UnusableInput: this machine's bits would not be the plan's.
     """
-    key = (orders.store.url, orders.cube, orders.plan.fingerprint)
+    key = (orders.store.url, orders.cube, orders.plan.fingerprint, orders.lanes)
     with _OPENING:
         if key not in _OPEN:
             _OPEN.clear()

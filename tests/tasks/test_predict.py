@@ -43,6 +43,24 @@ def test_the_bits_do_not_depend_on_who_works(ingested, engine, golden, tiny_mode
     assert not open_store(ingested).keys("strips")
 
 
+def test_as_many_networks_work_at_once_as_each_run_asks_for(ingested, engine, tiny_model):
+    """Also in a process that has predicted there before, with fewer."""
+    from infra.ledger import Ledger
+    from infra.store import open_store
+    from tasks import predict_block
+
+    for lanes in (1, 2):
+        Ledger(open_store(ingested), "predict").forget_all()
+        assert engine.predict(ingested, tiny_model, workers=lanes).tiles_run
+        ((*_, known), tools), *more = predict_block._OPEN.items()
+        assert not more
+        assert known == lanes
+        assert tools.gate.acquire(blocking=False)
+        assert tools.gate.acquire(blocking=False) == (lanes == 2)
+        for _ in range(lanes):
+            tools.gate.release()
+
+
 def test_a_rerun_does_nothing(ingested, engine, golden, tiny_model):
     engine.predict(ingested, tiny_model)
     again = engine.predict(ingested, tiny_model)
