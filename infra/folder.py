@@ -113,8 +113,8 @@ class Folder:
                     if not path.exists():
                         return
                     time.sleep(pause)
-                if path.exists():  # the folder's own permissions forbade it
-                    raise UnwritableOutput(f"{path} cannot be removed; check that you may write to it.")
+                # The folder's own permissions forbade it.
+                raise UnwritableOutput(f"{path} cannot be removed; check that you may write to it.")
 
     def settle(self, keys: Iterable[str]) -> None:
         """Flush files and all folders on the way to them."""

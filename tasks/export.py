@@ -21,7 +21,7 @@ from tasks.raster.cube import BLOCK, Cube, open_cube
 from tasks.raster.gdal import rasterio
 from tasks.raster.geotiff import georeference, noticing_a_full_disk
 from tasks.raster.grid import Window, windows
-from tasks.raster.levels import GROUP, create_levels, finish_levels, forget_levels, sources_windows, write_levels
+from tasks.raster.levels import GROUP, create_levels, finish_levels, forget_levels, level_blocks, write_levels
 from tasks.units import writing_to
 from tasks.workspace import CUBE, SCENE, Workspace, forgetting_damage, open_workspace
 
@@ -82,8 +82,7 @@ def export_levels(store: Store, *, grip: Grip, cluster: Cluster, progress: Progr
         forget_levels(store.zarr(CUBE))
         store.delete_all(f"{CUBE}/{GROUP}")
         create_levels(store.zarr(CUBE), cube)
-        for source, grid in sources_windows(cube):
-            blocks = list(windows((grid.shape[0], grid.shape[1]), BLOCK))
+        for source, blocks in level_blocks(cube):
             with counting(progress, f"levels of 1/{source}", total=len(blocks), unit="blocks") as bar:
                 jobs = [
                     Job(f"levels-{source}-{n}", _write_levels, (store, grip, source, w)) for n, w in enumerate(blocks)

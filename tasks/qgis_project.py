@@ -13,7 +13,6 @@ from tasks.raster.project import Drawn, project
 from tasks.raster.scene import COLOURS
 from tasks.workspace import DRAW, MOSAIC, SCENE
 
-GREY = (128, 128, 128)
 PURPLE = (106, 61, 154)
 
 

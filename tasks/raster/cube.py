@@ -256,6 +256,13 @@ def write_block(place: Place, window: Window, *, image: NDArray[Any], valid: NDA
         write_shards(group[name], window, pixels)  # type: ignore[arg-type]
 
 
+def unlist_levels(group: zarr.Group) -> None:
+    """Take out of a cube's attributes where its coarser levels (`tasks/raster/levels.py`) are."""
+    for name in ("zarr_conventions", "multiscales"):
+        if name in group.attrs:
+            del group.attrs[name]
+
+
 def finish_cube(
     place: Place, *, statistics: tuple[BandStatistics, ...], blocks: list[tuple[Window, BlockCells]]
 ) -> str:
@@ -278,9 +285,7 @@ def finish_cube(
         made[...] = array
     high, low = digest_pair(digests)
     fingerprint = f"{high:016x}{low:016x}"
-    for name in ("zarr_conventions", "multiscales"):  # of levels that the ingest took away
-        if name in group.attrs:
-            del group.attrs[name]
+    unlist_levels(group)  # the ingest took them away
     group["image"].attrs.update({"statistics": [asdict(s) for s in statistics], "fingerprint": fingerprint})
     consolidate(place)
     return fingerprint

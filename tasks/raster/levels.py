@@ -16,8 +16,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from tasks.raster.cube import BLOCK, Cube
-from tasks.raster.grid import Window
+from tasks.raster.cube import BLOCK, Cube, unlist_levels
+from tasks.raster.grid import Window, windows
 from tasks.raster.shards import read_shards, write_shards
 from tasks.raster.zarrays import CHUNK, Place, change_group, consolidate, create_array, create_group
 
@@ -109,10 +109,7 @@ def finish_levels(place: Place, cube: Cube) -> None:
 
 def forget_levels(place: Place) -> None:
     """Take the list away, before levels go: nobody shall find empty ones."""
-    group = change_group(place)
-    for name in ("zarr_conventions", "multiscales"):
-        if name in group.attrs:
-            del group.attrs[name]
+    unlist_levels(change_group(place))
     consolidate(place)
 
 
@@ -158,7 +155,8 @@ def _fours(plane: NDArray[Any]) -> NDArray[Any]:
     return summed
 
 
-def sources_windows(cube: Cube) -> Iterator[tuple[int, GeoBox]]:
-    """Each source and its grid, in the order in which they must be done."""
+def level_blocks(cube: Cube) -> Iterator[tuple[int, list[Window]]]:
+    """Each source and the windows of its blocks, in the order in which they must be done."""
     for source in level_sources((cube.grid.shape[0], cube.grid.shape[1])):
-        yield source, level_grid(cube.grid, source)
+        rows, columns = level_grid(cube.grid, source).shape
+        yield source, list(windows((rows, columns), BLOCK))

@@ -54,8 +54,12 @@ def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) 
 def block_bytes(source: Any) -> int:
     """Bytes that must be decoded to see one pixel of an open raster: its tile or strip, of all bands."""
     rows, columns = source.block_shapes[0]
-    pixel: int = sum(np.dtype(kind).itemsize for kind in source.dtypes)
-    return int(rows * columns * pixel)
+    return int(rows * columns * pixel_bytes(source))
+
+
+def pixel_bytes(source: Any) -> int:
+    """Bytes of one pixel of an open raster, of all bands."""
+    return sum(np.dtype(kind).itemsize for kind in source.dtypes)
 
 
 def _first_line(error: Exception) -> str:

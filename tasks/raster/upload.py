@@ -15,8 +15,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.places import driver_of
 
@@ -108,10 +106,10 @@ def main(path: str, memory: int, seconds: int, most: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    from tasks.raster.opening import block_bytes, open_raster
+    from tasks.raster.opening import block_bytes, open_raster, pixel_bytes
 
     with open_raster(path, trusted=False) as source:
-        block, pixel = block_bytes(source), sum(np.dtype(kind).itemsize for kind in source.dtypes)
+        block, pixel = block_bytes(source), pixel_bytes(source)
         facts = {"width": source.width, "height": source.height, "bands": source.count, "pixel": pixel, "block": block}
         if block <= most:
             source.read(1, window=((0, 1), (0, 1)))
