@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.raster.grid import Window
 from tasks.raster.places import is_address
@@ -16,6 +17,8 @@ SMALLEST = 256
 """Pixels along the shorter side of an overview that is looked at."""
 SHARE = 0.1
 """Of them, what must have the value in all bands."""
+PROBES = 5
+"""Places along a side, corners included, that are looked at before all of it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,9 @@ def find_collar(scene: Scene) -> Collar | None:
     """The value that fills much of a scene's edge in all bands, the least or the most of its type; None without such.
 
     Only a scene that declares no nodata, alpha or mask can have one. Overviews are looked at where there are some.
-    Where there are none, columns of a striped file are not, which would cost a pass over all of it, nor is a file on a
-    server.
+    Where there are none, a few places along the sides come first, and all of them only where one is full of the value:
+    what covers a quarter of a side is found. Columns of a striped file are not looked at then, which would cost a pass
+    over all of it, nor is a file on a server.
 
     Raises:
         UnusableInput: these pixels are truncated or corrupt.
@@ -42,7 +46,6 @@ def find_collar(scene: Scene) -> Collar | None:
         return None
     height, width = scene.grid.shape
     candidates = [0.0] if kind.kind == "f" else sorted({0.0, float(np.iinfo(kind).max)})
-    full, count = dict.fromkeys(candidates, 0), 0
     with open_scene(scene) as source:
         step = max((o for o in source.overviews(1) if min(height, width) >= SMALLEST * o), default=1)
         if step == 1 and is_address(scene.path):
@@ -54,11 +57,26 @@ def find_collar(scene: Scene) -> Collar | None:
         ]
         if step > 1 or source.block_shapes[0][1] < width:
             sides += [(slice(0, height), slice(0, across)), (slice(0, height), slice(width - across, width))]
-        for side in sides:
-            rows, cols = (-(-(s.stop - s.start) // step) for s in side)
-            image, _ = read_open(source, scene, side, bands=scene.bands, shape=(rows, cols))
-            count += image[0].size
-            for value in candidates:
-                full[value] += int(np.count_nonzero((image == value).all(axis=0)))
-    value = max(candidates, key=lambda v: full[v])
-    return Collar(value, full[value] / count) if full[value] >= SHARE * count else None
+
+        def shares(*parts: Window) -> NDArray[np.float64]:
+            """Of the pixels of parts, how many have each candidate's value."""
+            found, total = np.zeros(len(candidates)), 0
+            for part in parts:
+                rows, cols = (-(-(s.stop - s.start) // step) for s in part)
+                image, _ = read_open(source, scene, part, bands=scene.bands, shape=(rows, cols))
+                found += [np.count_nonzero((image == value).all(axis=0)) for value in candidates]
+                total += rows * cols
+            return found / total
+
+        if step == 1 and not any((shares(probe) >= SHARE).any() for side in sides for probe in _probes(side)):
+            return None
+        share, value = max(zip(shares(*sides), candidates, strict=True))
+    return Collar(value, float(share)) if share >= SHARE else None
+
+
+def _probes(side: Window) -> list[Window]:
+    """A few squares of a side, evenly spaced from corner to corner."""
+    rows, cols = side
+    deep = min(rows.stop - rows.start, cols.stop - cols.start)
+    down, across = (np.linspace(s.start, s.stop - deep, PROBES).astype(int) for s in side)
+    return [(slice(r, r + deep), slice(c, c + deep)) for r, c in zip(down, across, strict=True)]

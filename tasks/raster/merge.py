@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tasks.raster.grid import Window, grown, shape_of, within
 from tasks.raster.layer import Layer, Part
@@ -76,6 +75,8 @@ def _median(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixe
 
 
 def _feather(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pixels:
+    from scipy.ndimage import distance_transform_edt
+
     around = grown(window, FADE)
     inner = within(window, around)
     shape = shape_of(window)
@@ -84,7 +85,7 @@ def _feather(layers: list[Layer], window: Window, bands: int, dtype: str) -> Pix
         data, image = np.zeros(shape_of(around), np.bool_), np.zeros((bands, *shape_of(around)), dtype)
         data[part.place] = part.valid
         image[:, part.place[0], part.place[1]] = part.image
-        far = np.minimum(ndimage.distance_transform_edt(np.pad(data, 1)), FADE)[1:-1, 1:-1][inner]
+        far = np.minimum(distance_transform_edt(np.pad(data, 1)), FADE)[1:-1, 1:-1][inner]
         total += far * np.where(data[inner], image[:, inner[0], inner[1]], 0)
         weights += far
     valid = weights > 0

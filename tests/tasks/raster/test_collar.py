@@ -56,3 +56,13 @@ def test_pictures_without_one_and_scenes_that_say_what_is_no_data_have_none(tmp_
 
 def test_what_a_file_says_itself_counts_more_than_what_is_given(tmp_path):
     assert describe_scene(write(tmp_path / "a.tif", cornered(0), nodata=0), nodata=7).nodata == 0
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_one_without_a_corner_is_found(tmp_path, tiled):
+    layout = {"tiled": True, "blockxsize": 64, "blockysize": 64} if tiled else {}
+    pixels = picture()
+    pixels[:, :40, 90:210] = 255  # of the upper side two fifths, of all a tenth and more
+    collar = find_collar(describe_scene(write(tmp_path / "a.tif", pixels, **layout)))
+    assert collar.value == 255
+    assert 0.1 < collar.share < 0.3
