@@ -5,6 +5,7 @@ python -m benchmarks.ingest [--size 8192] [--runs 3]
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from statistics import median
@@ -32,6 +33,7 @@ def main() -> None:
     for _ in range(options.runs):
         for what, runs in found.items():
             fresh(target)
+            os.sync()  # what one leaves unwritten is not for the other to wait for
             asking = {"what": what, "scene": str(scene), "target": str(target)}
             runs.append(measure_in_child("benchmarks.ingest", asking))
     fresh(target)
