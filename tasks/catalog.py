@@ -40,6 +40,8 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 GPKG, PARQUET, PMTILES = "application/geopackage+sqlite3", "application/vnd.apache.parquet", "application/vnd.pmtiles"
 OUTLINE = 21
 """Points along each side of the grid's outline."""
+STRAIGHT = 1e-8
+"""Degrees, about a millimetre, from which on a side is bent: a straight one needs no points between its corners."""
 
 
 def write_item(prediction: Prediction) -> None:
@@ -119,7 +121,7 @@ def _outline(prediction: Prediction, ground: Ground) -> shapely.Polygon | shapel
     x, y = np.concatenate([ahead, 1 - ahead]) * columns, np.concatenate([back, 1 - back]) * rows
     degrees = pyproj.Transformer.from_crs(ground.crs, 4326, always_xy=True)
     places = np.stack(degrees.transform(*ground.place(np.stack([x, y], axis=1)).T), axis=1)
-    return on_globe(places) if np.isfinite(places).all() else None
+    return on_globe(places).simplify(STRAIGHT) if np.isfinite(places).all() else None
 
 
 def _projection(prediction: Prediction, ground: Ground) -> dict[str, Any]:

@@ -142,6 +142,19 @@ def test_what_lies_nowhere_on_earth_has_no_geometry(tmp_path, engine, crs):
     assert ProjectionExtension.ext(item).shape == [300, 300]
 
 
+@pytest.mark.parametrize(("crs", "pixel", "corners"), [("EPSG:4326", 1e-5, 4), ("EPSG:32633", 100, 80)])
+def test_a_side_has_as_many_points_as_it_bends(tmp_path, engine, crs, pixel, corners):
+    west, north = (10, 20) if pixel < 1 else (600_000, 5_000_000)
+    place = {"crs": crs, "transform": rasterio.Affine(pixel, 0, west, 0, -pixel, north)}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=300, width=300, count=3, dtype="uint8", **place
+    ) as target:
+        target.write(np.full((3, 300, 300), 9, np.uint8))
+    document, _ = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 300))
+    (ring,) = document["geometry"]["coordinates"]
+    assert len(ring) == corners + 1
+
+
 def test_the_scene_s_own_time_is_the_item_s(tmp_path, engine):
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=99, width=99, count=3, dtype="uint8") as target:
         target.write(np.full((3, 99, 99), 7, np.uint8))
