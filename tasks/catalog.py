@@ -7,9 +7,13 @@ processing 1.2, file 2.1 and machine learning model 1.4. Mosaic and vectorize wr
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +77,10 @@ def item(prediction: Prediction, names: list[str], *, made: str) -> dict[str, An
     outline = _outline(prediction, ground)
     lineage = prediction.lineage()
     scenes = lineage["GEOLOOM_SCENES"]
-    assets = {name: asset for name in names if (asset := _asset(prediction, name)) is not None}
+    code, wkt = _code(prediction, ground)
+    place = _place(prediction)
+    assets = {name: asset for name in names if (asset := _asset(prediction, name, place)) is not None}
+    has_rasters = any(asset["type"] == COG for asset in assets.values())
     about: dict[str, Any] = {
         **_times(prediction, made),
         "created": made,
@@ -82,7 +89,10 @@ def item(prediction: Prediction, names: list[str], *, made: str) -> dict[str, An
         "processing:lineage": f"{scenes}, mapped by the model {lineage['GEOLOOM_MODEL_SHA256'][:16]} with "
         f"{lineage['GEOLOOM_PARAMETERS']}",
         "processing:datetime": made,
-        **_projection(prediction, ground),
+        "processing:level": "L4",
+        "proj:code": code,
+        **({"proj:wkt2": wkt} if wkt else {}),
+        "bands": _named(prediction.about["card"]["bands"]),  # what mlm:input speaks of
         **_model(prediction),
     }
     if "TIFFTAG_COPYRIGHT" in lineage:
@@ -91,7 +101,9 @@ def item(prediction: Prediction, names: list[str], *, made: str) -> dict[str, An
     document = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [_EXTENSION.format(name) for name in EXTENSIONS],
+        "stac_extensions": [
+            _EXTENSION.format(name) for name in EXTENSIONS if has_rasters or not name.startswith("raster/")
+        ],
         "id": f"map-{prediction.id}",
         "geometry": None if outline is None else shapely.geometry.mapping(outline),
         "properties": about,
@@ -124,17 +136,20 @@ def _outline(prediction: Prediction, ground: Ground) -> shapely.Polygon | shapel
     return on_globe(places).simplify(STRAIGHT) if np.isfinite(places).all() else None
 
 
-def _projection(prediction: Prediction, ground: Ground) -> dict[str, Any]:
-    grid = prediction.workspace.grid
+def _code(prediction: Prediction, ground: Ground) -> tuple[str | None, str | None]:
+    """The map's CRS: its code, or its WKT where it has none. A grid that control points place is in no CRS."""
+    if ground.crs is None or prediction.workspace.control is not None:
+        return None, None
+    authority = ground.crs.to_authority()
+    return (":".join(authority), None) if authority is not None else (None, ground.crs.to_wkt())
+
+
+def _place(prediction: Prediction) -> dict[str, Any]:
+    """Where the pixels of a raster lie."""
     found: dict[str, Any] = {"proj:shape": list(prediction.shape)}
     if prediction.workspace.control is None:
-        found["proj:transform"] = list(grid.affine)[:6]
-    if ground.crs is None:
-        return found | {"proj:code": None}
-    authority = ground.crs.to_authority()
-    if authority is not None:
-        return found | {"proj:code": ":".join(authority)}
-    return found | {"proj:code": None, "proj:wkt2": ground.crs.to_wkt()}
+        found["proj:transform"] = list(prediction.workspace.grid.affine)[:6]
+    return found
 
 
 def _model(prediction: Prediction) -> dict[str, Any]:
@@ -143,7 +158,7 @@ def _model(prediction: Prediction) -> dict[str, Any]:
     side, tasks = int(card["tile"]), ["semantic-segmentation"]
     classes = _classes(prediction)
     return {
-        "mlm:name": card["name"],
+        "mlm:name": _slug(card["name"]),
         "mlm:architecture": card["architecture"],
         "mlm:framework": "PyTorch",
         "mlm:tasks": tasks,
@@ -181,16 +196,29 @@ def _model(prediction: Prediction) -> dict[str, Any]:
 
 def _weights(prediction: Prediction) -> dict[str, Any]:
     """The model's own asset: where it was when it mapped."""
+    weights = prediction.about["card"]["weights"]
     return {
         "model": {
-            "href": prediction.about["card"]["weights"],
+            "href": weights if "://" in weights else Path(weights).absolute().as_uri(),
             "title": "The model's weights",
             "type": "application/octet-stream; application=safetensors",
             "roles": ["mlm:model", "mlm:weights"],
             "mlm:artifact_type": "safetensors",
             "file:checksum": "1220" + prediction.about["model"],
+            "bands": _named(prediction.about["card"]["bands"]),
         }
     }
+
+
+def _slug(name: str) -> str:
+    """A model's name as the extension wants it: letters, digits, `_`, `.`, `-`; a letter first and neither last."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    found = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("_.-")
+    return found if re.fullmatch(r"[A-Za-z].+[A-Za-z0-9]", found) else f"model-{found}".strip("-")
+
+
+def _named(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"name": name} for name in names]
 
 
 def _classes(prediction: Prediction) -> list[dict[str, Any]]:
@@ -206,29 +234,34 @@ def _classes(prediction: Prediction) -> list[dict[str, Any]]:
     ]
 
 
-def _asset(prediction: Prediction, name: str) -> dict[str, Any] | None:
-    """What a file is; None of one that is no product."""
+def _asset(prediction: Prediction, name: str, place: dict[str, Any]) -> dict[str, Any] | None:
+    """What a file is; None of one that is no product.
+
+    Args:
+        prediction: what it was made of.
+        name: the file's.
+        place: what to say of a raster's pixels.
+    """
     stem, _, kind = name.partition(".")
-    plain = {"nodata": NODATA, "data_type": "uint8"}
+    plain = {"nodata": NODATA, "data_type": "uint8", "raster:sampling": "area"}
     share = plain | {"raster:scale": 1 / TOP, "raster:offset": 0.0}
-    rasters: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    rasters: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         "classes": (
             "The most probable class",
-            [{"name": "class", **plain, "classification:classes": _classes(prediction)}],
+            plain,
+            [{"name": "class", "classification:classes": _classes(prediction)}],
         ),
-        "probability": (
-            "The probability of each class",
-            [{"name": each, **share} for each in prediction.classes.names],
-        ),
-        "uncertainty": ("Entropy of the probabilities, as a share of the highest", [{"name": "uncertainty", **share}]),
+        "probability": ("The probability of each class", share, _named(prediction.classes.names)),
+        "uncertainty": ("Entropy of the probabilities, as a share of the highest", share, _named(["uncertainty"])),
     }
     if kind == "tif" and stem in rasters:
-        title, bands = rasters[stem]
-        return {"href": f"./{name}", "type": COG, "title": title, "roles": ["data"], "bands": bands}
+        title, pixels, bands = rasters[stem]
+        about = {"href": f"./{name}", "type": COG, "title": title, "roles": ["data"]}
+        return about | place | pixels | {"bands": bands}
     media = {"gpkg": GPKG, "parquet": PARQUET, "pmtiles": PMTILES}.get(kind)
     if media is not None:
-        roles = ["data"] if kind != "pmtiles" else ["visual"]
-        return {"href": f"./{name}", "type": media, "title": stem.replace("_", " "), "roles": roles}
+        about = {"href": f"./{name}", "type": media, "title": stem.replace("_", " "), "roles": ["data"]}
+        return about | ({"proj:code": "EPSG:3857"} if kind == "pmtiles" else {})
     if kind in {"qml", "qgs"}:
         title = "QGIS style" if kind == "qml" else "QGIS project of all products"
         return {"href": f"./{name}", "type": "application/xml", "title": title, "roles": ["metadata"]}

@@ -1,4 +1,8 @@
-"""A STAC collection of a series of runs: the maps of one place night by night, or of many places, in one catalogue."""
+"""A STAC collection of a series of runs: the maps of one place night by night, or of many places, in one catalogue.
+
+An item that a collection links to has to name the collection, and may be in one only; so it holds copies of the
+workspaces' items, whose assets stay where they are.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from infra.store import Store, write_json
 from tasks.catalog import ITEM
 
 COLLECTION = "collection.json"
+_NAME, _ITEMS = "geoloom-maps", "items"
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
@@ -26,11 +31,11 @@ class Collected:
 
 
 def collect(workspaces: Iterable[Store], out: Store) -> Collected:
-    """Write `collection.json`: a link to each workspace's item, and what all of them have in common.
+    """Write `collection.json`, what all maps have in common, and beside it `items/ID.json` for each of them.
 
     Args:
         workspaces: with products.
-        out: where the collection goes. Links to workspaces beside or below it are relative.
+        out: where the collection goes. Links to files beside or below it are relative.
 
     Raises:
         UnusableInput: a workspace has no products, or two have the same.
@@ -46,27 +51,43 @@ def collect(workspaces: Iterable[Store], out: Store) -> Collected:
         found[document["id"]] = store.url, document
     if not found:
         raise UnusableInput("No workspace was named; give those whose maps the collection shall hold.")
-    write_json(out, COLLECTION, _collection(found, out.url))
+    for url, item in found.values():
+        write_json(out, _key(item), _copied(item, f"{url}/{ITEM}".rpartition("/")[0], f"{out.url}/{_ITEMS}"))
+    write_json(out, COLLECTION, _collection([item for _, item in found.values()]))
     return Collected(f"{out.url}/{COLLECTION}", len(found))
 
 
-def _collection(found: dict[str, tuple[str, dict[str, Any]]], base: str) -> dict[str, Any]:
-    items = [item for _, item in found.values()]
+def _key(item: dict[str, Any]) -> str:
+    return f"{_ITEMS}/{item['id']}.json"
+
+
+def _copied(item: dict[str, Any], here: str, there: str) -> dict[str, Any]:
+    """An item as it stands in another folder, in the collection above that."""
+    assets = {
+        name: asset | ({"href": _href(f"{here}/{href[2:]}", there)} if (href := asset["href"])[:2] == "./" else {})
+        for name, asset in item["assets"].items()
+    }
+    up = f"../{COLLECTION}"
+    links = [{"rel": rel, "href": up, "type": "application/json"} for rel in ("root", "parent", "collection")]
+    return item | {"collection": _NAME, "links": [*item["links"], *links], "assets": assets}
+
+
+def _collection(items: list[dict[str, Any]]) -> dict[str, Any]:
     boxes = [item["bbox"] for item in items if "bbox" in item]
     models = sorted({item["properties"]["mlm:name"] for item in items})
     providers = {p["name"]: p for item in items for p in item["properties"].get("providers", ())}
     codes = sorted({code for item in items if (code := item["properties"].get("proj:code"))})
-    newest_first = sorted(found.values(), key=lambda entry: str(_ends(entry[1])[1]), reverse=True)
-    links = [
-        {"rel": "item", "href": _href(f"{url}/{ITEM}", base), "type": "application/geo+json", "title": item["id"]}
-        for url, item in newest_first
+    newest_first = sorted(items, key=lambda item: _ends(item)[1], reverse=True)
+    links = [{"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}] + [
+        {"rel": "item", "href": f"./{_key(item)}", "type": "application/geo+json", "title": item["id"]}
+        for item in newest_first
     ]
     starts, ends = zip(*(_ends(item) for item in items), strict=True)
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
         "stac_extensions": sorted({name for item in items for name in item["stac_extensions"] if "projection" in name}),
-        "id": "geoloom-maps",
+        "id": _NAME,
         "title": "Maps made by geoloom",
         "description": f"{len(items)} maps of scenes, made by {', '.join(models)}.",
         "license": "other",
@@ -93,8 +114,8 @@ def _around(boxes: list[list[float]]) -> list[float]:
     return [-180.0 if across else min(west), min(south), 180.0 if across else max(east), max(north)]
 
 
-def _href(item: str, base: str) -> str:
-    """Relative where both are folders of one machine, or in one bucket."""
-    if "://" in item or "://" in base:
-        return f"./{item.removeprefix(f'{base}/')}" if item.startswith(f"{base}/") else item
-    return Path(os.path.relpath(item, base)).as_posix()
+def _href(file: str, base: str) -> str:
+    """Relative where both are on one machine; the address of what is in a bucket; of a file under neither, its URI."""
+    if "://" in file or "://" in base:
+        return file if "://" in file else Path(file).as_uri()
+    return Path(os.path.relpath(file, base)).as_posix()

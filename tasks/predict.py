@@ -180,7 +180,7 @@ def _finish(orders: Orders, card: ModelCard, cube: Cube, seen: bool) -> None:  #
             "mean": list(card.mean),
             "std": list(card.std),
             "tile": plan.tile,
-            "weights": str(orders.model / WEIGHTS_NAME),
+            "weights": str((orders.model / WEIGHTS_NAME).absolute()),
         },
         "units": prob.state_of(orders.ledger.done() | orders.ledger.short()),
     }

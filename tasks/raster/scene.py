@@ -6,6 +6,7 @@ import math
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,10 @@ def _date(source: Any) -> str:
     if numbers is None:
         return ""
     year, month, day, clock = numbers.groups()
-    return f"{year}-{month}-{day}T{clock or '00:00:00'}"
+    try:
+        return datetime.fromisoformat(f"{year}-{month}-{day}T{clock or '00:00:00'}").isoformat()
+    except ValueError:  # 0000:00:00 00:00:00, as cameras write that have no clock
+        return ""
 
 
 def _control(source: Any) -> Control | None:

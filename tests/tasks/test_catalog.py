@@ -1,6 +1,7 @@
 """item.json is a STAC item that says what a map is of, made by what, and where its files are."""
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
+from tasks.catalog import _slug
 from tasks.params import ClusterParams, IngestParams, MosaicParams, VectorizeParams
 from tasks.raster.gdal import rasterio
 from tasks.workspace import open_workspace
@@ -59,8 +61,9 @@ def test_the_item_lies_where_the_map_lies(mapped):
     _, item = item_of(mapped)
     with rasterio.open(Path(mapped) / "products/classes.tif") as source:
         crs, shape, transform, bounds = source.crs, source.shape, source.transform, source.bounds
-    placed = ProjectionExtension.ext(item)
-    assert placed.code == crs.to_string()
+    placed = ProjectionExtension.ext(item.assets["classes.tif"])
+    assert ProjectionExtension.ext(item).code == crs.to_string()
+    assert ProjectionExtension.ext(item.assets["buildings.pmtiles"]).code == "EPSG:3857"
     assert placed.shape == list(shape)
     assert placed.transform == list(transform)[:6]
     degrees = pyproj.Transformer.from_crs(crs.to_wkt(), 4326, always_xy=True)
@@ -79,10 +82,10 @@ def test_every_file_beside_it_is_an_asset_and_every_asset_is_there(mapped):
     assert item.assets["classes.tif"].media_type == pystac.MediaType.COG
     for name in ("probability.tif", "uncertainty.tif"):
         with rasterio.open(Path(mapped) / "products" / name) as source:
-            bands = document["assets"][name]["bands"]
-            assert tuple(band["name"] for band in bands) == source.descriptions
-            assert [band["raster:scale"] for band in bands] == list(source.scales)
-            assert {band["nodata"] for band in bands} == {source.nodata}
+            asset = document["assets"][name]
+            assert tuple(band["name"] for band in asset["bands"]) == source.descriptions
+            assert {asset["raster:scale"]} == set(source.scales)
+            assert asset["nodata"] == source.nodata
     classes = document["assets"]["classes.tif"]["bands"][0]["classification:classes"]
     with rasterio.open(Path(mapped) / "products/classes.tif") as source:
         assert ",".join(one["name"] for one in classes) == source.tags()["CLASS_NAMES"]
@@ -99,12 +102,32 @@ def test_it_names_the_model_and_the_scenes(mapped, tiny_model, scene):
     assert model.architecture == card["architecture"]
     assert model.tasks == ["semantic-segmentation"]
     assert document["properties"]["mlm:input"][0]["bands"] == card["bands"]
+    # The extension wants the bands that its input names described (AnyBandsRef), which STAC wants of an asset too.
+    for place in (document["properties"], document["assets"]["model"]):
+        assert [band["name"] for band in place["bands"]] == card["bands"]
     assert [c["name"] for c in document["properties"]["mlm:output"][0]["classification:classes"]] == card["classes"]
     assert item.assets["model"].extra_fields["file:checksum"] == "1220" + card["weights_sha256"]
     assert "mlm:model" in item.assets["model"].roles
     assert Path(scene).name in item.properties["processing:lineage"]
     assert item.properties["processing:software"]["geoloom"]
     assert item.datetime == datetime.fromisoformat(item.properties["created"])
+
+
+@pytest.mark.parametrize("name", ["m8", "2024-unet", "modèle", "unet_", "dubai (1)", "x", "林", "a.b"])
+def test_a_model_s_name_is_one_that_the_extension_takes(name):
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", _slug(name))  # mlm v1.4.0
+
+
+def test_rules_of_extensions_hold_where_no_raster_was_made(predicted):
+    names = open_workspace(open_store(predicted)).classes.names
+    steps.vectorize(VectorizeParams(areas=names[1:2], lines=()), predicted, run=ClusterParams(), progress=Silent())
+    document, _ = item_of(predicted)
+    # The raster extension wants one of its fields wherever it is declared.
+    assert not any("/raster/" in name for name in document["stac_extensions"])
+    steps.mosaic(predicted, MosaicParams(products=("classes",)), progress=Silent())
+    document, _ = item_of(predicted)
+    assert any("/raster/" in name for name in document["stac_extensions"])
+    assert document["assets"]["classes.tif"]["raster:sampling"] == "area"
 
 
 def test_it_changes_with_the_products_and_with_nothing_else(predicted):
@@ -139,7 +162,7 @@ def test_what_lies_nowhere_on_earth_has_no_geometry(tmp_path, engine, crs):
     document, item = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 300))
     assert document["geometry"] is None
     assert "bbox" not in document
-    assert ProjectionExtension.ext(item).shape == [300, 300]
+    assert ProjectionExtension.ext(item.assets["classes.tif"]).shape == [300, 300]
 
 
 @pytest.mark.parametrize(("crs", "pixel", "corners"), [("EPSG:4326", 1e-5, 4), ("EPSG:32633", 100, 80)])
@@ -164,6 +187,14 @@ def test_the_scene_s_own_time_is_the_item_s(tmp_path, engine):
     assert document["properties"]["providers"] == [{"name": "(c) Somebody", "roles": ["licensor"]}]
 
 
+def test_a_camera_without_a_clock_says_no_time(tmp_path, engine):
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=99, width=99, count=3, dtype="uint8") as target:
+        target.write(np.full((3, 99, 99), 7, np.uint8))
+        target.update_tags(TIFFTAG_DATETIME="0000:00:00 00:00:00")
+    document, _ = item_of(uniform(engine.ingest(tmp_path / "a.tif", tmp_path / "ws"), 99))
+    assert document["properties"]["datetime"] == document["properties"]["created"]
+
+
 def dated(tmp_path, engine, name, day):
     with rasterio.open(
         tmp_path / f"{name}.tif", "w", driver="GTiff", height=99, width=99, count=3, dtype="uint8", crs="EPSG:32636",
@@ -184,7 +215,11 @@ def test_a_series_of_runs_is_a_collection(tmp_path, engine):
     collection = pystac.Collection.from_file(made.collection)
     items = list(collection.get_items())
     assert [item.datetime.day for item in items] == [3, 2, 1]
-    assert document["links"][0]["href"] == "night3/products/item.json"
+    for item, day in zip(items, (3, 2, 1), strict=True):
+        validate_dict(item.to_dict() | {"stac_extensions": []}, validator=JsonSchemaSTACValidator())
+        assert item.get_collection().id == document["id"]
+        assert item.assets["classes.tif"].href == f"../night{day}/products/classes.tif"
+        assert Path(item.assets["classes.tif"].get_absolute_href()).is_file()
     first, *each = collection.extent.spatial.bboxes
     assert first == pytest.approx(np.concatenate([np.min(each, axis=0)[:2], np.max(each, axis=0)[2:]]))
     assert [t.day for t in collection.extent.temporal.intervals[0]] == [1, 3]
