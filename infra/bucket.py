@@ -223,6 +223,7 @@ def _open(url: str) -> S3Store:
     return S3Store(
         bucket,
         prefix=prefix or None,
+        skip_signature=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in {"YES", "TRUE", "1"},  # as GDAL calls it
         retry_config={
             "max_retries": 1000,
             "retry_timeout": timedelta(seconds=OUTAGE_S),
@@ -264,7 +265,7 @@ def _reason(said: str) -> str:
     if "NoSuchBucket" in said:
         return "there is no such bucket; make it, or name another"
     if "/latest/api/token" in said or "/latest/meta-data" in said:  # where a machine in the cloud asks for its own
-        return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_NO_SIGN_REQUEST=YES"
     if "403 Forbidden" in said or "401 Unauthorized" in said:
         why = code[1] if code else "forbidden"
         return f"its server refuses these credentials ({why}); check AWS_ACCESS_KEY_ID and the like"

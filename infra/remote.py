@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 import urllib.request
+from fnmatch import fnmatchcase
 
 from infra.bucket import Bucket
 from infra.errors import UnusableInput
 
 TIMEOUT_S = 30.0
+PATTERN = re.compile(r"[*?\[]")
 LARGEST = 64 << 20
 """Bytes of a document."""
 
@@ -37,6 +40,29 @@ def signature(url: str) -> list[int | str]:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise _unread(url, error) from error
     return [int(size) if size.isdigit() else 0, mark]
+
+
+def find_objects(address: str, suffixes: tuple[str, ...]) -> list[str]:
+    """The objects that an s3:// folder (its name ends in /) holds, or that match a pattern (* stays within a folder).
+
+    Raises:
+        UnusableInput: there are none of these endings, or the bucket may not be read.
+    """
+    bucket, _, path = address.removeprefix("s3://").partition("/")
+    start = PATTERN.split(path)[0].rpartition("/")[0]
+    wanted = [part for part in path.split("/") if part] + (["*"] if path.endswith("/") or not path else [])
+    found = [
+        f"s3://{bucket}/{key}"
+        for key in Bucket(f"s3://{bucket}").keys(start)
+        if key.lower().endswith(suffixes)
+        and len(parts := key.split("/")) == len(wanted)
+        and all(fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
+    ]
+    if not found:
+        raise UnusableInput(
+            f"There is no raster ({', '.join(suffixes)}) at {address}; name one, or a folder with some."
+        )
+    return found
 
 
 def read_document(url: str) -> bytes:

@@ -26,7 +26,7 @@ from tasks.prediction import Prediction
 from tasks.raster.blend import NODATA, TOP
 from tasks.raster.globe import bounds_on_globe, on_globe
 from tasks.raster.ground import Ground
-from tasks.workspace import DRAW, MOSAIC
+from tasks.workspace import DRAW, MOSAIC, SCENE
 
 ITEM = "products/item.json"
 PROJECT = "map.qgs"
@@ -53,7 +53,8 @@ def write_item(prediction: Prediction) -> None:
     store = prediction.workspace.store
     of = prediction.id
     entries = [entry for step in (MOSAIC, DRAW) for entry in Ledger(store, step).entries()]
-    names = sorted([PROJECT, *(name for e in entries if e.facts["of"] == of for name in e.facts["files"])])
+    scene = [SCENE.rpartition("/")[2]] if store.exists(SCENE) else []
+    names = sorted([PROJECT, *scene, *(name for e in entries if e.facts["of"] == of for name in e.facts["files"])])
     old = store.read(ITEM)
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if old is not None:
@@ -254,6 +255,10 @@ def _asset(prediction: Prediction, name: str, place: dict[str, Any]) -> dict[str
         "probability": ("The probability of each class", share, _named(prediction.classes.names)),
         "uncertainty": ("Entropy of the probabilities, as a share of the highest", share, _named(["uncertainty"])),
     }
+    if kind == "tif" and stem == "scene":
+        bands = _named(prediction.workspace.cube().bands)
+        about = {"href": f"./{name}", "type": COG, "title": "The scene", "roles": ["data", "visual"]}
+        return about | place | {"raster:sampling": "area", "bands": bands}
     if kind == "tif" and stem in rasters:
         title, pixels, bands = rasters[stem]
         about = {"href": f"./{name}", "type": COG, "title": title, "roles": ["data"]}

@@ -15,6 +15,7 @@ from infra.lease import Grip
 from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store, require_room
+from tasks.catalog import write_item
 from tasks.prediction import open_prediction
 from tasks.qgis_project import write_project
 from tasks.raster.cube import BLOCK, Cube, open_cube
@@ -61,7 +62,9 @@ def export_cog(store: Store, *, grip: Grip, progress: Progress) -> Exported:
         finally:
             scratch.unlink(missing_ok=True)
     with suppress(UnusableInput):  # where nothing has been mapped yet there is no project to be in
-        write_project(open_prediction(store))
+        prediction = open_prediction(store)
+        write_project(prediction)
+        write_item(prediction)
     return Exported(f"{store.url}/{SCENE}")
 
 
@@ -113,6 +116,7 @@ def _write_tiled(workspace: Workspace, cube: Cube, path: Path, progress: Progres
         rasterio.open(path, "w", **options, **georeference(cube.grid)) as target,
     ):
         target.descriptions = cube.bands
+        target.update_tags(**_about(workspace))
         if cube.bands[:3] == ("red", "green", "blue"):
             target.colorinterp = [
                 rasterio.enums.ColorInterp[b] if b in ("red", "green", "blue") else rasterio.enums.ColorInterp.undefined
@@ -128,3 +132,16 @@ def _write_tiled(workspace: Workspace, cube: Cube, path: Path, progress: Progres
             target.write(image, window=place)
             target.write_mask(valid.astype(np.uint8) * 255, window=place)
             bar.advance()
+
+
+def _about(workspace: Workspace) -> dict[str, str]:
+    """What the scene says of where it comes from."""
+    sources = workspace.sources
+    owners = "; ".join(sorted({s.attribution for s in sources if s.attribution}))
+    dates = sorted({s.date for s in sources if s.date})
+    tags = {"GEOLOOM_SCENES": "; ".join(s.path.rpartition("/")[2] for s in sources)}
+    if owners:
+        tags["TIFFTAG_COPYRIGHT"] = owners
+    if len(dates) == 1:
+        tags["TIFFTAG_DATETIME"] = dates[0][:19].replace("-", ":").replace("T", " ")
+    return tags

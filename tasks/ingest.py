@@ -20,7 +20,7 @@ from infra.errors import UnusableInput, UnusableScene
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
-from infra.remote import signature
+from infra.remote import find_objects, signature
 from infra.stopping import check
 from infra.store import Store, require_room
 from tasks.block_count import BlockCount, pack, unpack
@@ -31,7 +31,7 @@ from tasks.raster.classes import DEFAULT_CLASSES, class_map
 from tasks.raster.collar import Collar, find_collar
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.places import find_scenes, is_address, without_keys
+from tasks.raster.places import SUFFIXES, find_scenes, is_address, means_several, without_keys
 from tasks.raster.scene import Scene, describe_scene
 from tasks.raster.scene_order import by_data, by_date
 from tasks.raster.statistics import count_band, merge_bands
@@ -97,7 +97,12 @@ def _names(params: IngestParams) -> dict[str, Item | None]:
     if params.uploads is not None:
         return dict.fromkeys(params.scenes)
     named: dict[str, Item | None] = {}
-    for name in find_scenes(params.scenes):
+    many = [
+        found
+        for name in params.scenes
+        for found in (find_objects(name, SUFFIXES) if name.startswith("s3://") and means_several(name) else [name])
+    ]
+    for name in find_scenes(tuple(many)):
         for item in find_items(name) if is_stac(name) else (None,):
             key = item.name if item else name
             if key in named:
@@ -108,10 +113,11 @@ def _names(params: IngestParams) -> dict[str, Item | None]:
 
 def _describe(params: IngestParams, name: str, item: Item | None) -> Scene:
     if params.uploads is not None:
-        return describe_scene(require_upload(name, Path(params.uploads)), nodata=params.nodata, trusted=False)
+        path = require_upload(name, Path(params.uploads))
+        return describe_scene(path, nodata=params.nodata, crs=params.assume_crs, trusted=False)
     if item:
         return describe_item(item, params.bands, nodata=params.nodata)
-    return describe_scene(name, nodata=params.nodata)
+    return describe_scene(name, nodata=params.nodata, crs=params.assume_crs)
 
 
 def _ingest(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-Bounds = tuple[float, float, float, float]
+Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 Window = tuple[int, int, int]
 
 
@@ -73,8 +73,16 @@ class IngestParams(Parameters):
     crs: str | None = Field(
         default=None, description="Warp the scenes to this CRS (EPSG:32616, WKT, ...); else pixels are taken untouched."
     )
+    assume_crs: str | None = Field(
+        default=None,
+        description="What the coordinates of scenes are in that have a transform and no CRS, as pictures with world "
+        "files; a .prj beside one counts more.",
+    )
     resolution: float | None = Field(
-        default=None, gt=0, description="Warp the scenes to pixels of this size, in units of the CRS."
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Warp the scenes to pixels of this size, in units of the CRS.",
     )
     resampling: Literal["nearest", "bilinear", "cubic", "average", "lanczos"] = Field(
         default="bilinear", description="How pixels are warped, where they are."

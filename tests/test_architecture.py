@@ -154,8 +154,10 @@ def test_that_test_can_fail(disguised):
     assert "TOPSECRET" in " ".join(run(code))
 
 
-def test_the_drivers_are_off_in_every_process_that_passes_the_door():
+@pytest.mark.parametrize("environment", [{}, {"GDAL_SKIP": "BMP"}], ids=["ours", "and the user's"])
+def test_the_drivers_are_off_in_every_process_that_passes_the_door(environment):
     code = "from tasks.raster.gdal import rasterio\nwith rasterio.Env() as env: print(*sorted(env.drivers()))"
-    drivers = set(run(code))
+    drivers = set(run(code, **environment))
     assert {"GTiff", "COG"} <= drivers
+    assert "BMP" not in drivers or not environment
     assert not {"VRT", "WMS", "WCS", "WMTS", "HTTP", "GTI", "STACIT", "STACTA"} & drivers

@@ -21,6 +21,11 @@ PROBES = 5
 """Places along a side, corners included, that are looked at before all of it is."""
 
 
+_FLOATS = (0.0, 1.0, -9999.0, -32768.0)
+_FILLS = {"int16": (0.0, 32767.0, -9999.0, -32768.0), "float32": _FLOATS, "float64": _FLOATS}
+"""What those who declare no nodata write where there is none; of other types 0 and the most that they can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collar:
     """What a scene's edge is full of."""
@@ -31,7 +36,7 @@ class Collar:
 
 
 def find_collar(scene: Scene) -> Collar | None:
-    """The value that fills much of a scene's edge in all bands, the least or the most of its type; None without such.
+    """The value that fills much of a scene's edge in all bands, of those that stand for no data; None without such.
 
     Only a scene that declares no nodata, alpha or mask can have one. Overviews are looked at where there are some.
     Where there are none, a few places along the sides come first, and all of them only where one is full of the value:
@@ -45,7 +50,7 @@ def find_collar(scene: Scene) -> Collar | None:
     if scene.nodata is not None or scene.alpha is not None or scene.masked or scene.palette:
         return None
     height, width = scene.grid.shape
-    candidates = [0.0] if kind.kind == "f" else sorted({0.0, float(np.iinfo(kind).max)})
+    candidates = _FILLS[kind.name] if kind.name in _FILLS else (0.0, float(np.iinfo(kind).max))
     with open_scene(scene) as source:
         step = max((o for o in source.overviews(1) if min(height, width) >= SMALLEST * o), default=1)
         if step == 1 and is_address(scene.path):

@@ -8,15 +8,20 @@ driver. A test holds that no other module imports rasterio.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 
+SKIPPED = ("VRT", "WMS", "WCS", "WMTS", "HTTP", "GTI", "STACIT", "STACTA")
 SETTINGS = {
-    "GDAL_SKIP": "VRT,WMS,WCS,WMTS,HTTP,GTI,STACIT,STACTA",
     "GDAL_CACHEMAX": "64",  # MB; GDAL's own default is 5 % of RAM
     "GDAL_NUM_THREADS": "1",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # damaged pictures are no pictures
 }
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
+# A user may skip more, and not less.
+_more = [name for name in re.split(r"[ ,]+", os.environ.get("GDAL_SKIP", "")) if name and name not in SKIPPED]
+os.environ["GDAL_SKIP"] = ",".join([*SKIPPED, *_more])
 
 import rasterio  # noqa: E402
 import rasterio.control  # noqa: E402
@@ -30,8 +35,12 @@ import rasterio.transform  # noqa: E402
 import rasterio.vrt  # noqa: E402
 import rasterio.warp  # noqa: E402
 import rasterio.windows  # noqa: E402
+from rasterio._err import CPLE_BaseError  # noqa: E402
 
 # That pixels lie nowhere on the globe is nothing to warn of: geoloom works in pixels then, and says so.
 warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
 
-__all__ = ["rasterio"]
+UNPLACEABLE = (CPLE_BaseError, rasterio.errors.RasterioError)
+"""What is raised where pixels cannot be brought from one CRS into another."""
+
+__all__ = ["UNPLACEABLE", "rasterio"]

@@ -110,7 +110,8 @@ def window_of(grid: GeoBox, bounds: Bounds, *, beyond: bool = False) -> Window:
         spans.append(slice(low, high) if beyond else inside)
     if misses:
         raise UnusableInput(
-            f"The bounds {x0:g} {y0:g} {x1:g} {y1:g} do not meet the scene, which spans {describe_extent(grid)}."
+            f"The bounds {x0:.12g} {y0:.12g} {x1:.12g} {y1:.12g} do not meet the scene, which spans "
+            f"{describe_extent(grid)}."
         )
     return spans[0], spans[1]
 
@@ -123,7 +124,7 @@ def describe_extent(grid: GeoBox) -> str:
     where = (
         f"EPSG:{grid.crs.epsg}" if grid.crs and grid.crs.epsg else ("a custom CRS" if grid.crs else "no CRS: pixels")
     )
-    return f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g} ({where})"
+    return f"x {min(xs):.12g} to {max(xs):.12g}, y {min(ys):.12g} to {max(ys):.12g} ({where})"
 
 
 def bounds_in(grid: GeoBox, crs: Any) -> Bounds:

@@ -39,7 +39,7 @@ class Ground:
         """None where places are columns and rows."""
         self.on_earth = self._is_earth()
         """Whether places can be told in degrees of WGS 84."""
-        self._steps = None if self.crs is None else self._measured(self.crs)
+        self._metric = None if self.crs is None else self._measured(self.crs)
 
     def _is_earth(self) -> bool:
         if self.crs is None or self.crs.ellipsoid is None or self.crs.is_engineering:
@@ -66,7 +66,7 @@ class Ground:
     def areas(self, outlines: NDArray[np.object_]) -> NDArray[np.float64]:
         """Of polygons in columns and rows, in square metres (pixels)."""
         areas: NDArray[np.float64] = shapely.area(outlines)
-        if self._steps is None or not len(outlines):
+        if self._metric is None or not len(outlines):
             return areas
         centres = shapely.get_coordinates(shapely.centroid(outlines))
         return areas * self.pixel(centres) ** 2
@@ -77,20 +77,27 @@ class Ground:
             return np.zeros(0)
         places, line = shapely.get_coordinates(lines, return_index=True)
         ways, same = np.diff(places, axis=0), np.diff(line) == 0
-        metres = np.einsum("nij,nj->ni", self.steps((places[1:] + places[:-1]) / 2), ways)
-        each = np.hypot(metres[same, 0], metres[same, 1])
+        across, both, down = self.metric((places[1:] + places[:-1]) / 2).T
+        columns, rows = ways.T
+        squares = across * columns**2 + 2 * both * columns * rows + down * rows**2
+        each = np.sqrt(squares[same].clip(min=0))
         return np.bincount(line[1:][same], weights=each, minlength=len(lines)).astype(np.float64)
 
-    def steps(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2, 2): metres east and north of one column and of one row, at columns and rows (n, 2)."""
-        if self._steps is None:
-            return np.broadcast_to(np.eye(2), (len(pixels), 2, 2))
-        found: NDArray[np.float64] = self._steps(pixels[:, ::-1])
+    def metric(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 3): square metres of a column, of column by row, and of a row, at columns and rows (n, 2).
+
+        The first fundamental form of the surface: a way of c columns and r rows is sqrt(E c² + 2 F c r + G r²) long.
+        It is as smooth around a pole as elsewhere, where east and north turn.
+        """
+        if self._metric is None:
+            return np.broadcast_to(np.array([1.0, 0.0, 1.0]), (len(pixels), 3))
+        found: NDArray[np.float64] = self._metric(pixels[:, ::-1])
         return found
 
     def pixel(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,): the side in metres of a square as large as a pixel, at columns and rows (n, 2)."""
-        sides: NDArray[np.float64] = np.sqrt(np.abs(np.linalg.det(self.steps(pixels))))
+        across, both, down = self.metric(pixels).T
+        sides: NDArray[np.float64] = (across * down - both**2).clip(min=0) ** 0.25
         return sides
 
     @property
@@ -101,34 +108,36 @@ class Ground:
 
     def aspect(self, pixels: NDArray[np.float64]) -> float:
         """Ground width of a pixel by its height, at a column and row (1, 2)."""
-        across, down = np.hypot(*self.steps(pixels)[0])
-        return float(across / down)
+        across, _, down = self.metric(pixels)[0]
+        return float(np.sqrt(across / down))
 
     def _measured(self, crs: pyproj.CRS) -> RegularGridInterpolator:
-        """The steps at a net of places, each from half a pixel before it to half a pixel behind."""
+        """The metric at a net of places, each measured from half a pixel before it to half a pixel behind."""
         rows, columns = self._grid.shape
         sides = [np.linspace(0.5, n - 0.5, NET if n > 1 else 1) for n in (rows, columns)]
         row, col = (a.ravel() for a in np.meshgrid(*sides, indexing="ij"))
-        ends = [
-            [self.place(np.stack([col + c, row + r], axis=1)) for c, r in pair]
-            for pair in (((-0.5, 0.0), (0.5, 0.0)), ((0.0, -0.5), (0.0, 0.5)))
-        ]
         geod = crs.get_geod()
-        if geod is None or crs.geodetic_crs is None or crs.is_engineering:
-            factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-            east_north = [(end - begin) * factor for begin, end in ends]
-        else:
+        degrees: pyproj.Transformer | None = None
+        if geod is not None and crs.geodetic_crs is not None and not crs.is_engineering:
             degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-            east_north = []
-            for begin, end in ends:
-                azimuth, _, metres = geod.inv(*degrees.transform(*begin.T), *degrees.transform(*end.T))
-                bearing = np.radians(azimuth)
-                east_north.append(np.stack([metres * np.sin(bearing), metres * np.cos(bearing)], axis=1))
-        steps = np.stack(east_north, axis=2).reshape(len(sides[0]), len(sides[1]), 2, 2)
+        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+
+        def length(columns: float, rows: float) -> NDArray[np.float64]:
+            """Metres of a way of so many columns and rows, its middle at each place."""
+            begin, end = (self.place(np.stack([col + s * columns, row + s * rows], axis=1)) for s in (-0.5, 0.5))
+            if degrees is None or geod is None:
+                found: NDArray[np.float64] = np.hypot(*(end - begin).T) * factor
+            else:
+                found = geod.inv(*degrees.transform(*begin.T), *degrees.transform(*end.T))[2]
+            return found
+
+        across, down, diagonal = length(1, 0) ** 2, length(0, 1) ** 2, length(1, 1) ** 2
+        metric = np.stack([across, (diagonal - across - down) / 2, down], axis=1)
+        metric = metric.reshape(len(sides[0]), len(sides[1]), 3)
         sides = [side if len(side) > 1 else np.array([side[0] - 0.5, side[0] + 0.5]) for side in sides]
-        steps = np.broadcast_to(steps, (len(sides[0]), len(sides[1]), 2, 2)).copy()
-        lost = ~np.isfinite(steps).all(axis=(2, 3))
+        metric = np.broadcast_to(metric, (len(sides[0]), len(sides[1]), 3)).copy()
+        lost = ~np.isfinite(metric).all(axis=2)
         if lost.any() and not lost.all():  # beyond what the projection reaches: as at the nearest place within
             nearest = ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True)
-            steps = steps[tuple(nearest)]
-        return RegularGridInterpolator(sides, steps, bounds_error=False, fill_value=None)
+            metric = metric[tuple(nearest)]
+        return RegularGridInterpolator(sides, metric, bounds_error=False, fill_value=None)

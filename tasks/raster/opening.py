@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +46,42 @@ def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) 
             except rasterio.errors.RasterioError as error:
                 problem = _first_line(error).replace(place, told)
         if source is None:
-            raise UnusableScene(f"{told} is not a raster that GDAL can open ({problem}).", name)
+            todo = "check the address and the network" if is_address(name) else "get it again"
+            raise UnusableScene(f"{told} is not a raster that GDAL can open ({problem}); {todo}.", name)
         with source:
             if is_address(name) and "OVERVIEW_FILE" in source.tags(ns="OVERVIEWS"):
                 raise UnusableScene(f"{told} names another file as its overviews, which is not followed.", name)
             yield source
+
+
+class _Complaints(logging.Handler):
+    """What GDAL warns of while it reads, in the thread that reads."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what says that pixels are damaged: of a JPEG in a TIFF, GDAL says no more than this."""
+        if "JPEG" in (said := record.getMessage()):
+            self.heard.said = said
+
+
+_COMPLAINTS = _Complaints()
+logging.getLogger("rasterio").addHandler(_COMPLAINTS)
+
+
+@contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Around reading pixels: damaged ones that GDAL only warns of are an error, too.
+
+    Raises:
+        RasterioIOError: they are damaged.
+    """
+    _COMPLAINTS.heard.said = ""
+    yield
+    if _COMPLAINTS.heard.said:
+        raise rasterio.errors.RasterioIOError(_COMPLAINTS.heard.said)
 
 
 def block_bytes(source: Any) -> int:

@@ -49,6 +49,8 @@ def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for name in names:
+        if not name.strip():
+            raise UnusableInput("A scene has an empty name; give the path of a raster.")
         if is_address(name) or Path(name).is_file():
             found.append(name)
         elif Path(name).is_dir():
@@ -60,13 +62,19 @@ def find_scenes(names: tuple[str, ...]) -> tuple[str, ...]:
             matching = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207 - may be absolute
             if not matching:
                 raise UnusableInput(f"Nothing matches {name}; give a pattern that names rasters.")
-            found += matching
+            # Beside rasters lie world files and the like; where nothing has a known ending, all is meant.
+            found += [p for p in matching if Path(p).suffix.lower() in SUFFIXES] or matching
         else:
             raise UnusableInput(f"There is no file {gdal_name(name)}; give the path of a raster.")
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise UnusableInput(f"{twice[0]} is named twice; name each scene once.")
     return tuple(found)
+
+
+def means_several(name: str) -> bool:
+    """Whether a name is of a folder by its last character, or a pattern."""
+    return name.endswith("/") or _GLOB.search(name) is not None
 
 
 def is_address(name: str) -> bool:

@@ -17,8 +17,8 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Control, Window
-from tasks.raster.opening import block_bytes, open_raster
-from tasks.raster.places import without_keys
+from tasks.raster.opening import block_bytes, open_raster, refusing_damage
+from tasks.raster.places import is_address, without_keys
 
 COLOURS = ("red", "green", "blue")
 LARGEST_BLOCK = 1 << 30
@@ -78,12 +78,15 @@ class Scene:
         return tuple(band for file in self.files for band in file.bands)
 
 
-def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int = 0, trusted: bool = True) -> Scene:
+def describe_scene(
+    path: str | Path, *, nodata: float | None = None, crs: str | None = None, bands: int = 0, trusted: bool = True
+) -> Scene:
     """Read a raster's metadata.
 
     Args:
         path: the raster.
         nodata: what all bands of a pixel without data have, where the file has no nodata value, alpha or mask.
+        crs: what its coordinates are in, where neither the file nor a .prj beside it says so.
         bands: how many bands of imagery it has, where that is known: a fourth of uint8 is called alpha by those who
             write near infrared without a word on what it is. 0: what is called alpha is.
         trusted: see `open_raster`.
@@ -109,7 +112,7 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
             raise UnusableInput(
                 f"{told} has pixels of type {', '.join(sorted(dtypes))}; expected one of {', '.join(DTYPES)} "
-                "in all bands."
+                "in all bands: convert it with 'gdal_translate -ot'."
             )
         block = block_bytes(source)
         if block > LARGEST_BLOCK:
@@ -122,10 +125,10 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
         masked = rasterio.enums.MaskFlags.per_dataset in flags and not special & set(flags)
         silent = source.nodata is None and alpha is None and not masked
         tags = source.tags()
-        crs = source.crs.to_wkt() if source.crs else None
+        wkt = _wkt(source, str(path), crs, trusted=trusted)
         return Scene(
             path=str(path),
-            grid=GeoBox((source.height, source.width), source.transform, crs),
+            grid=GeoBox((source.height, source.width), source.transform, wkt),
             bands=COLOURS if palette else _band_names(source, indexes),
             indexes=indexes,
             dtype=dtypes.pop(),
@@ -134,7 +137,7 @@ def describe_scene(path: str | Path, *, nodata: float | None = None, bands: int 
             masked=masked,
             attribution=tags.get("TIFFTAG_COPYRIGHT", tags.get("ATTRIBUTION", "")),
             date=_date(source),
-            placed=_placed(source),
+            placed=wkt or _placed(source),
             control=_control(source),
             palette=palette,
             trusted=trusted,
@@ -168,7 +171,8 @@ def read_open(
     options: dict[str, Any] = {"window": rasterio.windows.Window.from_slices(*window), "out_shape": shape}
     numbers = [1 if scene.palette else scene.indexes[scene.bands.index(name)] for name in bands]
     try:
-        image = source.read(numbers[:1] if scene.palette else numbers, **options)
+        with refusing_damage():
+            image = source.read(numbers[:1] if scene.palette else numbers, **options)
         if scene.alpha is not None:
             valid = np.asarray(source.read(scene.alpha, **options) > 0, bool)
         elif scene.masked:
@@ -191,7 +195,10 @@ def read_open(
 def _palette(source: Any) -> NDArray[np.uint8]:
     """Red, green, blue and alpha of every index."""
     table = source.colormap(1)
-    return np.array([table.get(i, (0, 0, 0, 0)) for i in range(256)], np.uint8)
+    colours = np.zeros((1 << 8 * np.dtype(source.dtypes[0]).itemsize, len(COLOURS) + 1), np.uint8)
+    for index, colour in table.items():
+        colours[index] = colour
+    return colours
 
 
 def _date(source: Any) -> str:
@@ -214,16 +221,37 @@ def _control(source: Any) -> Control | None:
 
 
 def _placed(source: Any) -> str | None:
+    """The CRS that ground control points or RPCs lead to."""
     points, control = source.gcps
-    if source.crs is not None:
-        wkt: str = source.crs.to_wkt()
-    elif points and control is not None:
+    wkt: str | None = None
+    if points and control is not None:
         wkt = control.to_wkt()
     elif source.rpcs is not None:
         wkt = rasterio.crs.CRS.from_epsg(4326).to_wkt()
-    else:
-        return None
     return wkt
+
+
+def _wkt(source: Any, path: str, assumed: str | None, *, trusted: bool) -> str | None:
+    """The CRS that the transform leads to: the file's own, or of one with a transform alone what is said beside it."""
+    place = source.transform
+    if not all(map(math.isfinite, place)) or not place.determinant:
+        told = without_keys(path)
+        raise UnusableScene(
+            f"{told} has a transform that leads nowhere ({list(place)[:6]}); mend its world file.", path
+        )
+    if source.crs is not None:
+        own: str = source.crs.to_wkt()
+        return own
+    if place.is_identity or source.gcps[0] or source.rpcs:
+        return None
+    beside = Path(path).with_suffix(".prj")
+    said = beside.read_text(errors="replace") if trusted and not is_address(path) and beside.is_file() else assumed
+    if said is None:
+        return None
+    try:
+        return str(rasterio.crs.CRS.from_user_input(said).to_wkt())
+    except rasterio.errors.CRSError as error:
+        raise UnusableInput(f"'{said[:80]}' is no CRS that PROJ knows; give a code such as EPSG:32616.") from error
 
 
 def read_plane(path: str | Path, window: Window) -> NDArray[Any]:

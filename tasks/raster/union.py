@@ -105,10 +105,11 @@ def unite(
 
 def _check_alike(first: Scene, other: Scene) -> None:
     one, two = first.grid, other.grid
-    if one.crs is None or two.crs is None:
+    in_space = all(s.grid.crs is None and s.placed is None and not s.grid.affine.is_identity for s in (first, other))
+    if not in_space and (one.crs is None or two.crs is None):
         raise UnusableInput(
             f"{first.name if one.crs is None else other.name} has no CRS, so where it lies beside the others is "
-            "unknown; ingest it alone."
+            "unknown; say what it is in with --assume-crs, or ingest it alone."
         )
     if one.crs != two.crs:
         raise UnusableInput(f"{other.name} has another CRS than {first.name}; give --crs to warp them to one.")
@@ -145,6 +146,6 @@ def _choose_bands(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
             name = bands[int(name) - 1]
         if name not in bands:
             known = ", ".join(f"{i} {band}" for i, band in enumerate(bands, 1))
-            raise UnusableInput(f"{scene.name} has no band '{want}'; its bands are {known}.")
+            raise UnusableInput(f"{scene.name} has no band '{want}'; choose of its bands, {known}, with --bands.")
         chosen.append(name)
     return tuple(chosen)

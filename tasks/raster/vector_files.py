@@ -145,12 +145,14 @@ def copy_tiles(source: Path, target: Path, table: Table, *, layer: str, pixel: f
     """
     assert table.crs is not None
     finest = min(max(math.ceil(math.log2(EQUATOR / TILE / pixel)), 0), 22)
+    owner = table.about.get("TIFFTAG_COPYRIGHT")
+    about = {"DESCRIPTION": owner} if owner else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At least one tile exceeded")  # from afar a country is drawn more coarsely
         pyogrio.write_arrow(
         _stream(source, table.crs), target, driver="PMTiles", layer=layer, geometry_name="geometry",
         geometry_type=table.kind, crs="EPSG:4326",
-        dataset_options={"MINZOOM": str(max(finest - LEVELS, 0)), "MAXZOOM": str(finest), "NAME": layer},
+        dataset_options={"MINZOOM": str(max(finest - LEVELS, 0)), "MAXZOOM": str(finest), "NAME": layer, **about},
     )  # fmt: skip
 
 

@@ -7,16 +7,18 @@ and NaN all count alike, and an invalid pixel never bleeds into its neighbours.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from affine import Affine
+from affine import Affine, TransformNotInvertibleError
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from infra.errors import UnusableInput
-from tasks.raster.gdal import rasterio
+from infra.errors import UnusableInput, UnusableScene
+from tasks.raster.gdal import UNPLACEABLE, rasterio
 from tasks.raster.grid import Window, crop
 from tasks.raster.scene import Scene, open_scene, read_open
 
@@ -28,6 +30,8 @@ EDGE = 21
 """Points along each side, and across, of the net by which a window is found in the source."""
 MOST = 2.0
 """Source pixels to a target pixel, along a side, from which the source is read at a coarser level."""
+COARSEST = 16
+"""Pixels a side of a scene that may become one and still be meant."""
 HALF = 0.5
 """Share of a pixel that must be data."""
 
@@ -51,15 +55,17 @@ def choose_target(scene: Scene, crs: str | None, resolution: float | None, resam
     """
     if scene.placed is None:
         raise UnusableInput(
-            f"{scene.name} has no CRS, no ground control points and no RPCs, so it cannot be warped; leave out --crs "
-            "and --resolution."
+            f"{scene.name} has no CRS, no ground control points and no RPCs, so it cannot be warped; say what its "
+            "coordinates are in with --assume-crs, or leave out --crs and --resolution."
         )
     try:
         wanted = rasterio.crs.CRS.from_user_input(crs or scene.placed)
     except rasterio.errors.CRSError as error:
         raise UnusableInput(f"'{crs}' is no CRS that PROJ knows; give a code such as EPSG:32616, or WKT.") from error
+    if not (wanted.is_geographic or wanted.is_projected):
+        raise UnusableInput(f"'{crs}' is no CRS of a map; give a projected or a geographic one, such as EPSG:32616.")
     if resolution is None:
-        with open_scene(scene) as source:
+        with open_scene(scene) as source, _placing(scene):
             resolution = _Place(source, scene).resolution_in(wanted)
     return Target(wanted.to_wkt(), resolution, resampling)
 
@@ -73,15 +79,21 @@ def footprint(scene: Scene, target: Target) -> GeoBox:
     if scene.placed is None:
         raise UnusableInput(
             f"{scene.name} has no CRS, no ground control points and no RPCs, so its place beside the others is "
-            "unknown; ingest it alone."
+            "unknown; say what its coordinates are in with --assume-crs, or ingest it alone."
         )
-    with open_scene(scene) as source:
-        xs, ys = _Place(source, scene).net_in(rasterio.crs.CRS.from_wkt(target.crs))
+    wanted = rasterio.crs.CRS.from_wkt(target.crs)
+    with open_scene(scene) as source, _placing(scene):
+        xs, ys = _Place(source, scene).net_in(wanted)
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise UnusableInput(f"{scene.name} does not lie within the CRS asked for; choose one that covers it.")
     size = target.resolution
     left, top = math.floor(xs.min() / size), math.ceil(ys.max() / size)
     shape = (top - math.floor(ys.min() / size), math.ceil(xs.max() / size) - left)
+    if min(shape) <= 1 < min(scene.grid.shape) / COARSEST:
+        raise UnusableInput(
+            f"A pixel of {size:g} {wanted.linear_units if wanted.is_projected else 'degrees'} would hold all of "
+            f"{scene.name}; give --resolution in units of the CRS."
+        )
     return GeoBox(shape, Affine(size, 0, left * size, 0, -size, top * size), target.crs)
 
 
@@ -105,7 +117,7 @@ def read_warped(
     """
     target = crop(grid, window)
     image = np.zeros((len(bands), *target.shape), scene.dtype)
-    with open_scene(scene) as source:
+    with open_scene(scene) as source, _placing(scene):
         place = _Place(source, scene)
         part = place.window_of(target)
         if part is None:
@@ -138,6 +150,21 @@ def read_warped(
     return image, valid
 
 
+@contextmanager
+def _placing(scene: Scene) -> Iterator[None]:
+    """What PROJ and GDAL cannot transform becomes one sentence."""
+    try:
+        yield
+    except (*UNPLACEABLE, TransformNotInvertibleError) as error:
+        # PROJ may print a whole CRS, from a brace on.
+        why = str(error).strip().partition("\n")[0].partition(" from '{")[0].rstrip(". ")
+        raise UnusableScene(
+            f"{scene.name} cannot be brought into the CRS asked for ({why}); choose another --crs, or mend what places "
+            "the scene.",
+            scene.path,
+        ) from error
+
+
 class _Place:
     """Where an open raster's pixels lie: by its transform, its ground control points or its RPCs."""
 
@@ -145,8 +172,8 @@ class _Place:
         self._shape = source.shape
         self._gcps, crs = source.gcps
         self._rpcs: Any = None
-        if source.crs is not None:
-            self._kind, self.crs, self._transform = "transform", source.crs, scene.grid.affine
+        if scene.grid.crs is not None:
+            self._kind, self.crs, self._transform = "transform", _crs(scene.grid), scene.grid.affine
             self._transformer: Any = rasterio.transform.AffineTransformer(self._transform)
         elif self._gcps:
             self._kind, self.crs = "gcps", crs

@@ -1,5 +1,8 @@
 """The cube as GeoTIFF holds every pixel, the mask and the place."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -20,6 +23,20 @@ def test_the_scene_comes_out_as_it_went_in(ingested, scene, pixels):
         np.testing.assert_array_equal(product.dataset_mask() > 0, valid)
         np.testing.assert_array_equal(product.read()[:, valid], np.maximum(image, 1)[:, valid])
         assert product.overviews(1)[0] == 2
+
+
+def test_the_scene_says_whose_it_is_and_is_in_the_item(predicted, tmp_path):
+    workspace = Path(predicted)
+    document = json.loads((workspace / "workspace.json").read_text())
+    document["sources"][0] |= {"attribution": "(c) Somebody", "date": "2024-05-06T07:08:09Z"}
+    (workspace / "workspace.json").write_text(json.dumps(document))
+    steps.mosaic(predicted, progress=Silent())
+    with rasterio.open(steps.export_cog(predicted, progress=Silent()).place) as product:
+        tags = product.tags()
+    assert tags["TIFFTAG_COPYRIGHT"] == "(c) Somebody"
+    assert tags["TIFFTAG_DATETIME"] == "2024:05:06 07:08:09"
+    item = json.loads((workspace / "products/item.json").read_text())
+    assert [band["name"] for band in item["assets"]["scene.tif"]["bands"]] == ["red", "green", "blue"]
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])

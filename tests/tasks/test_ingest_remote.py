@@ -115,6 +115,18 @@ def test_a_scene_and_a_workspace_in_a_bucket(scene, bucket, tmp_path):
     assert run(name, f"s3://{bucket}/ws").units_run == 4
 
 
+@pytest.mark.parametrize("name", ["many/", "many/*.tif", "ma*/?.tif"])
+def test_a_folder_and_a_pattern_in_a_bucket(scene, bucket, tmp_path, name):
+    store = open_store(f"s3://{bucket}")
+    for key in ("many/a.tif", "many/deep/b.tif", "many/a.txt"):
+        store.write(key, scene.read_bytes())
+    run(f"s3://{bucket}/{name}", tmp_path / "there")
+    run(scene, tmp_path / "here")
+    assert prints(tmp_path / "there") == prints(tmp_path / "here")
+    with pytest.raises(UnusableInput, match="There is no raster"):
+        run(f"s3://{bucket}/{name.replace('ma', 'none')}", tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("place", ["bucket", "server", "nobody"])
 def test_what_is_not_there_is_said(place, request, tmp_path):
     if place == "bucket":

@@ -31,7 +31,16 @@ def cornered(value, dtype="uint8"):
 
 @pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize(
-    ("value", "dtype"), [(0, "uint8"), (255, "uint8"), (65535, "uint16"), (0, "int16"), (0, "float32")]
+    ("value", "dtype"),
+    [
+        (0, "uint8"),
+        (255, "uint8"),
+        (65535, "uint16"),
+        (0, "int16"),
+        (-9999, "int16"),
+        (0, "float32"),
+        (-9999, "float32"),
+    ],
 )
 def test_a_collar_is_found(tmp_path, value, dtype, tiled):
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64} if tiled else {}

@@ -15,6 +15,7 @@ GRIDS = {
     "turned": ("EPSG:32640", Affine.translation(3e5, 2.8e6) @ Affine.rotation(30) @ Affine.scale(0.3, -0.3)),
     "web mercator": ("EPSG:3857", Affine(0.5, 0, 1e6, 0, -0.5, 8.4e6)),
     "degrees": ("EPSG:4326", Affine(2e-6, 0, 10, 0, -2e-6, 60)),
+    "a pole": ("EPSG:3031", Affine(30, 0, -45_000, 0, -30, 60_000)),
     "feet": ("EPSG:2263", Affine(1, 0, 9.8e5, 0, -1, 2e5)),
 }
 POLYGONS = np.array([shapely.box(100, 200, 180, 260), shapely.box(2900, 3800, 2990, 3820)])
@@ -59,7 +60,7 @@ def test_a_scene_that_reaches_beyond_the_globe_is_measured_where_it_is_on_it():
     ground = Ground(GeoBox((3600, 7200), Affine(0.05, 0, -180, 0, -0.05, 90), "EPSG:4326"), None)
     here = shapely.box(3599, 1799, 3601, 1801)
     assert ground.areas(np.array([here]))[0] == pytest.approx(4 * (0.05 * 111_320) * (0.05 * 110_574), rel=0.01)
-    assert np.isfinite(ground.steps(np.array([[0.0, 0.0], [7200.0, 3600.0]]))).all()
+    assert np.isfinite(ground.metric(np.array([[0.0, 0.0], [7200.0, 3600.0]]))).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 50), (50, 1), (1, 1)])

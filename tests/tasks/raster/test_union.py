@@ -117,7 +117,9 @@ def test_bands_are_chosen_by_name_or_number_and_put_in_that_order(make):
         union = together(scene, bands=bands)
         assert union.names == ("blue", "red")
         np.testing.assert_array_equal(union.read(whole(union.grid))[0], pixels[[2, 0]])
-    with pytest.raises(UnusableInput, match=r"no band 'nir'; its bands are 1 red, 2 green, 3 blue\."):
+    with pytest.raises(
+        UnusableInput, match=r"no band 'nir'; choose of its bands, 1 red, 2 green, 3 blue, with --bands"
+    ):
         together(scene, bands=("nir",))
     with pytest.raises(UnusableInput, match="no band '4'"):
         together(scene, bands=("4",))
