@@ -94,5 +94,11 @@ def _unread(url: str, error: Exception) -> UnusableInput:
     scheme, _, rest = shown.partition("://")
     host, slash, path = rest.partition("/")
     shown = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-    why = type(error).__name__ if isinstance(error, http.client.InvalidURL) else str(error)
+    why = str(error)
+    if isinstance(error, http.client.InvalidURL):
+        why = type(error).__name__
+    elif isinstance(error, urllib.error.HTTPError):
+        error.close()  # it holds the connection
+    elif isinstance(error, urllib.error.URLError):
+        why = getattr(error.reason, "strerror", None) or str(error.reason)
     return UnusableInput(f"{shown} cannot be read ({why}); check the address and the network.")

@@ -117,6 +117,11 @@ def _describe(params: IngestParams, name: str, item: Item | None) -> Scene:
         return describe_scene(path, nodata=params.nodata, crs=params.assume_crs, trusted=False)
     if item:
         return describe_item(item, params.bands, nodata=params.nodata)
+    if is_address(name):
+        try:
+            signature(name)  # says why it cannot be read, which GDAL does not
+        except UnusableInput as error:
+            raise UnusableScene(str(error), name) from error
     return describe_scene(name, nodata=params.nodata, crs=params.assume_crs)
 
 

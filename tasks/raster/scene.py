@@ -124,6 +124,16 @@ def describe_scene(
         special = {rasterio.enums.MaskFlags.alpha, rasterio.enums.MaskFlags.nodata}
         masked = rasterio.enums.MaskFlags.per_dataset in flags and not special & set(flags)
         silent = source.nodata is None and alpha is None and not masked
+        kind = np.dtype(next(iter(dtypes)))
+        if (
+            silent
+            and nodata is not None
+            and kind.kind != "f"
+            and not np.iinfo(kind).min <= nodata <= np.iinfo(kind).max
+        ):
+            raise UnusableInput(
+                f"No pixel of {told}, of type {kind}, can be {nodata:g}; give a --nodata that it can hold."
+            )
         tags = source.tags()
         wkt = _wkt(source, str(path), crs, trusted=trusted)
         return Scene(

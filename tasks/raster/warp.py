@@ -59,7 +59,8 @@ def choose_target(scene: Scene, crs: str | None, resolution: float | None, resam
             "coordinates are in with --assume-crs, or leave out --crs and --resolution."
         )
     try:
-        wanted = rasterio.crs.CRS.from_user_input(crs or scene.placed)
+        with rasterio.Env():  # PROJ's own words go to the log, and not past us to the terminal
+            wanted = rasterio.crs.CRS.from_user_input(crs or scene.placed)
     except rasterio.errors.CRSError as error:
         raise UnusableInput(f"'{crs}' is no CRS that PROJ knows; give a code such as EPSG:32616, or WKT.") from error
     if not (wanted.is_geographic or wanted.is_projected):

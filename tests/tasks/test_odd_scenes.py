@@ -92,6 +92,11 @@ def test_a_target_that_cannot_be_meant_is_refused(tmp_path, crs, options, said):
     assert len(str(told.value)) < 400
 
 
+def test_a_nodata_that_no_pixel_can_have_is_refused(tmp_path):
+    with pytest.raises(UnusableInput, match="of type uint8, can be 999"):
+        ingested(tmp_path, scene(tmp_path / "a.tif"), nodata=999)
+
+
 def test_control_points_on_one_line_place_nothing(tmp_path):
     path = scene(tmp_path / "a.tif", None, transform=rasterio.Affine.identity())
     with rasterio.open(path, "r+") as target:
