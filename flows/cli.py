@@ -119,7 +119,7 @@ def ingest(
 
 
 @app.command
-def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelParams(), *, run: On = DeviceParams(),
+def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelParams(), *, run: Run = RunParams(),
           show: Show = Show()) -> None:  # fmt: skip
     """Label a workspace's cube."""
     with show.speak("label") as (outcome, progress):

@@ -6,11 +6,11 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out
-from tasks.params import DeviceParams, LabelParams
+from tasks.params import LabelParams, RunParams
 
 
 @flow(name="label-scene")
-def label_scene(out: str, params: LabelParams, run: DeviceParams = DeviceParams()) -> str:
+def label_scene(out: str, params: LabelParams, run: RunParams = RunParams()) -> str:
     """Label a workspace's cube.
 
     Args:

@@ -34,7 +34,7 @@ def ingest(params: IngestParams, out: str, run: ClusterParams, share: Share) -> 
 
 
 @task(name="label", **_STEP)
-def label(params: LabelParams, out: str, run: DeviceParams, share: Share) -> str:
+def label(params: LabelParams, out: str, run: RunParams, share: Share) -> str:
     """Labels for a cube; returns their place."""
     return steps.label(params, out, run=run, progress=PrefectProgress(share)).labels
 

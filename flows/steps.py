@@ -62,15 +62,17 @@ def require_scenes(params: IngestParams) -> None:
     step(params)
 
 
-def label(params: LabelParams, out: str, *, run: DeviceParams, progress: Progress) -> LabelledScene:
+def label(params: LabelParams, out: str, *, run: RunParams, progress: Progress) -> LabelledScene:
     """Labels for a cube."""
+    from infra.cluster import open_cluster
     from infra.lease import hold
 
     store = _workspace(out)
     with hold(store, command="label", under=run.lease) as lease:
         from tasks.label import label as step
 
-        return step(params, store, grip=lease.grip, device=run.device, progress=progress)
+        with open_cluster(run.cluster, workers=run.workers) as cluster:
+            return step(params, store, grip=lease.grip, cluster=cluster, device=run.device, progress=progress)
 
 
 def train(params: TrainParams, workspaces: list[str], out: Path, *, run: DeviceParams, progress: Progress) -> Trained:

@@ -56,3 +56,14 @@ def has_bfloat16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     there = torch.cpu.get_capabilities()
     return any(bool(there.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def one_thread(device: str) -> None:
+    """On a CPU a lane is one thread: two of one were measured as fast as one of two. To be said in every thread.
+
+    Numbers below 1e-38 count as 0 there: the processor takes a hundred times as long for them, and sure networks make
+    many (the softmax of a tile took 8 ms instead of 2).
+    """
+    if device == "cpu":
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)

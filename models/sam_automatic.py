@@ -1,13 +1,27 @@
-"""Every region that SAM sees in a window, without prompts."""
+"""Every region that SAM sees in a window, without prompts: segment-anything's own generator, with less work.
+
+`SamAutomaticMaskGenerator` encodes the window itself, enlarges all three masks of every point of its grid, and throws
+most of them away. Here a window that is encoded is used, what its predicted quality rules out is not enlarged, and
+masks are kept as bits. Its masks are the same, bit by bit.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator
-from segment_anything.modeling import Sam
+from segment_anything import SamPredictor
+from segment_anything.utils.amg import batched_mask_to_box, build_point_grid, calculate_stability_score
+from segment_anything.utils.amg import remove_small_regions as remove_small
+from torch import Tensor
+from torchvision.ops.boxes import batched_nms
+
+DUPLICATE = 0.7
+"""Intersection over union of two masks' boxes above which the worse is dropped (the package's default)."""
+OFFSET = 1.0
+"""Logits by which the cut of a mask is moved, up and down, to see how stable it is (the package's default)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +36,9 @@ class Regions:
     """(n,) IoU of the mask cut at two thresholds, 0..1."""
 
 
+@torch.inference_mode()
 def automatic_masks(
-    sam: Sam,
-    image: NDArray[np.uint8],
+    window: SamPredictor,
     *,
     points_per_side: int = 16,
     least_score: float = 0.8,
@@ -37,26 +51,95 @@ def automatic_masks(
     The package's thresholds (0.88, 0.95) were chosen for ViT-H; ViT-T's masks of aerial scenes score lower.
 
     Args:
-        sam: from `load_sam`.
-        image: (y, x, 3) uint8 RGB, any size.
+        window: from `open_window`.
         points_per_side: of the grid; time grows with its square.
         least_score: least predicted IoU.
         least_stability: least stability.
         least_area: pixels; smaller masks are dropped, smaller holes and islands filled.
         batch: points decoded at once; each takes about 25 MB for its three masks.
     """
-    generator = SamAutomaticMaskGenerator(
-        sam,
-        points_per_side=points_per_side,
-        points_per_batch=batch,
-        pred_iou_thresh=least_score,
-        stability_score_thresh=least_stability,
-        min_mask_region_area=least_area,
+    height, width = window.original_size
+    found = _Found(height, width)
+    grid = build_point_grid(points_per_side) * [width, height]
+    for start in range(0, len(grid), batch):
+        found.take(*_good(window, grid[start : start + batch], least_score, least_stability))
+    return found.regions(least_area)
+
+
+def _good(
+    window: SamPredictor, points: NDArray[np.float64], least_score: float, least_stability: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks (n, y, x), predicted IoU and stability of those that are good enough, of three a point."""
+    sam = window.model
+    places = torch.as_tensor(window.transform.apply_coords(points, window.original_size), device=window.device)
+    labels = torch.ones(len(points), 1, dtype=torch.int, device=window.device)
+    sparse, dense = sam.prompt_encoder(points=(places[:, None], labels), boxes=None, masks=None)
+    low, scores = sam.mask_decoder(
+        image_embeddings=window.features,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
     )
-    found = [r for r in generator.generate(np.ascontiguousarray(image)) if r["area"] >= least_area]
-    found.sort(key=lambda region: region["area"], reverse=True)
-    return Regions(
-        np.array([r["segmentation"] for r in found], bool).reshape(len(found), *image.shape[:2]),
-        np.array([r["predicted_iou"] for r in found], np.float32),
-        np.array([r["stability_score"] for r in found], np.float32),
-    )
+    keep = scores.flatten() > least_score
+    low, scores = low.flatten(0, 1)[keep], scores.flatten()[keep]
+    masks = sam.postprocess_masks(low[:, None], window.input_size, window.original_size)[:, 0]
+    stability = calculate_stability_score(masks, sam.mask_threshold, OFFSET)
+    keep = stability >= least_stability
+    return (masks > sam.mask_threshold)[keep], scores[keep], stability[keep]
+
+
+class _Found:
+    """Masks as they come, eight pixels a byte."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.shape = height, width
+        self.packed: list[NDArray[np.uint8]] = []
+        self.boxes: list[Tensor] = []
+        self.scores: list[float] = []
+        self.stability: list[float] = []
+
+    def take(self, masks: Tensor, scores: Tensor, stability: Tensor) -> None:
+        """Keep masks (n, y, x)."""
+        if len(masks):
+            self.packed += [np.packbits(mask) for mask in masks.cpu().numpy()]
+            self.boxes += list(batched_mask_to_box(masks).cpu())
+            self.scores += scores.tolist()
+            self.stability += stability.tolist()
+
+    def regions(self, least_area: int) -> Regions:
+        """What is left without duplicates and specks."""
+        chosen = self._best(self.boxes, self.scores)
+        masks = [self._unpacked(n) for n in chosen]
+        if least_area:
+            tidy = [_tidied(mask, least_area) for mask in masks]
+            masks = [mask for mask, _ in tidy]
+            boxes = [batched_mask_to_box(torch.from_numpy(mask)) for mask in masks]
+            left = self._best(boxes, [float(not changed) for _, changed in tidy])
+            chosen, masks = [chosen[n] for n in left], [masks[n] for n in left]
+        area = np.array([np.count_nonzero(mask) for mask in masks])
+        order = [n for n in np.argsort(-area, kind="stable") if area[n] >= least_area]
+        return Regions(
+            np.array([masks[n] for n in order], bool).reshape(len(order), *self.shape),
+            np.array([self.scores[chosen[n]] for n in order], np.float32),
+            np.array([self.stability[chosen[n]] for n in order], np.float32),
+        )
+
+    def _unpacked(self, number: int) -> NDArray[np.bool_]:
+        height, width = self.shape
+        return np.unpackbits(self.packed[number], count=height * width).reshape(height, width).astype(bool)
+
+    def _best(self, boxes: list[Tensor], scores: list[float]) -> list[int]:
+        if not boxes:
+            return []
+        kept: list[int] = batched_nms(
+            torch.stack(boxes).float(), torch.tensor(scores), torch.zeros(len(boxes)), DUPLICATE
+        ).tolist()
+        return kept
+
+
+def _tidied(mask: NDArray[np.bool_], least_area: int) -> tuple[NDArray[np.bool_], bool]:
+    """A mask without small holes and islands, and whether it had any."""
+    mask, holes = remove_small(mask, least_area, mode="holes")
+    mask, islands = remove_small(mask, least_area, mode="islands")
+    return mask, holes or islands

@@ -34,12 +34,13 @@ class Segmented:
     """(n,) in 0..1: the IoU that SAM predicts, times the mask's agreement with its prompt."""
 
 
-def open_window(sam: Sam, image: NDArray[np.uint8]) -> SamPredictor:
+def open_window(sam: Sam, image: NDArray[np.uint8], *, embedding: NDArray[np.float16] | None = None) -> SamPredictor:
     """The package's predictor with a window encoded: the slow part, done once for all prompts.
 
     Args:
         sam: from `load_sam`.
         image: (y, x, 3) uint8 RGB; resized so that its longer side is 1024.
+        embedding: (256, 64, 64), this image's, where it has been encoded before.
 
     Raises:
         UnusableInput: the image is of another shape or dtype.
@@ -49,7 +50,14 @@ def open_window(sam: Sam, image: NDArray[np.uint8]) -> SamPredictor:
             f"SAM was given {image.dtype} of {image.shape}, expected (y, x, 3) uint8; choose three bands."
         )
     window = SamPredictor(sam)
-    window.set_image(np.ascontiguousarray(image))
+    if embedding is None:
+        window.set_image(np.ascontiguousarray(image))
+        return window
+    height, width = image.shape[:2]
+    window.original_size = (height, width)
+    window.input_size = window.transform.get_preprocess_shape(height, width, window.transform.target_length)
+    window.features = torch.from_numpy(embedding.astype(np.float32))[None].to(window.device)  # 1 256 64 64
+    window.is_image_set = True
     return window
 
 

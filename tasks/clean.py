@@ -16,10 +16,11 @@ class Cleaned:
     """What was removed."""
 
     strips: int
+    embeddings: int
 
 
 def clean(store: Store, *, grip: Grip, progress: Progress) -> Cleaned:
-    """Remove temporary files of killed runs, and strips into blocks that are done (those of `--keep-strips`, too).
+    """Remove what killed runs left, strips into blocks that are done (of `--keep-strips`), and SAM's embeddings.
 
     Strips into blocks that are not done stay: they are tiles that need not be run again.
 
@@ -32,5 +33,7 @@ def clean(store: Store, *, grip: Grip, progress: Progress) -> Cleaned:
     done = Ledger(store, PREDICT).done()
     gone = [key for key in store.keys("strips") if key.split("/")[1] in done]
     store.delete(gone)
-    progress.note(f"Removed {len(gone)} strips and what killed runs had left.")
-    return Cleaned(len(gone))
+    windows = store.keys("embeddings")
+    store.delete_all("embeddings")
+    progress.note(f"Removed {len(gone)} strips, {len(windows)} embeddings and what killed runs had left.")
+    return Cleaned(len(gone), len(windows))

@@ -13,27 +13,30 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window
 from tasks.raster.truth import Truth
 
-HALO = 64
-"""Pixels around a window that a labeler may look at."""
-
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labels of one window."""
+    """Labels of a window and what is seen around it."""
 
+    seen: Window
+    """The window with its halo, cut at the grid's edge; what the arrays are of."""
     label: NDArray[np.uint8]
     """(y, x) class ids; 255 = ignore."""
     instance: NDArray[np.uint32]
-    """(y, x) object ids, unique over the grid; 0 = none."""
+    """(y, x) object ids, 0 = none: unique over the grid, or of this window's own pieces."""
     confidence: NDArray[np.uint8]
     """(y, x) 0...254 = p·254; 255 where there is no label."""
 
 
 class Labeler(Protocol):
-    """Labels a window of the grid; windows may come in any order."""
+    """Labels a window of the grid; windows may come in any order and from several threads."""
 
     window: int
-    """Pixels a side of the windows it is asked for."""
+    """Pixels a side of the windows it is asked for; a block of labels is whole windows."""
+    halo: int
+    """Pixels around a window that it labels as well."""
+    pieces: bool
+    """True where each window numbers what it sees for itself, so that objects have to be put together."""
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window."""
@@ -42,7 +45,7 @@ class Labeler(Protocol):
 class TruthLabeler:
     """Labels that exist, as certain as they can be."""
 
-    window = 2048
+    window, halo, pieces = 512, 0, False
 
     def __init__(self, truth: Truth) -> None:
         self.truth = truth
@@ -51,4 +54,4 @@ class TruthLabeler:
         """Read one window of the truth."""
         label = self.truth.read(window)
         confidence = np.where(label == IGNORE, np.uint8(255), np.uint8(TOP))
-        return Labelled(label, np.zeros(label.shape, np.uint32), confidence)
+        return Labelled(window, label, np.zeros(label.shape, np.uint32), confidence)

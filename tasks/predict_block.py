@@ -22,9 +22,8 @@ from infra.ledger import Entry, Ledger
 from infra.settings import settings
 from infra.stopping import check
 from infra.store import Store
-from models.machine import machine_kind
+from models.machine import machine_kind, one_thread
 from models.predictor import Predictor, load_predictor
-from tasks.prediction_measure import one_thread
 from tasks.prediction_plan import Plan
 from tasks.raster.assign import Work
 from tasks.raster.blend import NODATA

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from infra.memory import available_memory, resident_memory
 from infra.store import Store
 from models.card import ModelCard
 from models.choice import Batch, TileTime, choose_runtime, time_tiles
-from models.machine import machine_kind
+from models.machine import machine_kind, one_thread
 from models.malloc import keep_freed_memory
 from models.predictor import Predictor, shared_network
 from models.runtime import Precision, Runtime
@@ -137,17 +136,6 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
     return Measured(
         tile, seconds, held, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
     )
-
-
-def one_thread(device: str) -> None:
-    """On a CPU a lane is one thread: two of one were measured as fast as one of two. To be said in every thread.
-
-    Numbers below 1e-38 count as 0 there: the processor takes a hundred times as long for them, and sure networks make
-    many (the softmax of a tile took 8 ms instead of 2).
-    """
-    if device == "cpu":
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
 
 
 def _tiles(cube: Cube, card: ModelCard, tile: int, asked: Asked) -> int:

@@ -1,39 +1,27 @@
-"""Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows.
-
-SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at
-an edge, up to 128 pixels across it, is seen whole from both sides.
-"""
+"""Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from segment_anything import SamPredictor
-from segment_anything.modeling import Sam
 
-from infra.device import choose_device
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
-from models.sam import load_sam
 from models.sam_automatic import Regions, automatic_masks
-from models.sam_prompts import WINDOW, LinePiece, embedding_of, open_window, segment_boxes, segment_lines
-from tasks.fetch_model import fetch_model
-from tasks.labelers import HALO, Labelled
+from models.sam_prompts import WINDOW, LinePiece, embedding_of, segment_boxes, segment_lines
+from tasks.labelers import Labelled
 from tasks.params import LabelParams
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
-from tasks.raster.cube import Cube
-from tasks.raster.grid import Window, windows
+from tasks.raster.grid import Window, shape_of, windows
 from tasks.raster.lines import cut_line, widen
-from tasks.raster.picture import rgb_bands, to_rgb
 from tasks.raster.truth import Truth
 from tasks.raster.vectors import Shapes
+from tasks.sam_view import CORE, HALO, SamView
 
-CORE = WINDOW - 2 * HALO
 PIECE, SPACING = 200.0, 40.0
 """Pixels: length of the pieces of a line, and between the points on them."""
 SLACK, SLACK_PIXELS = 0.1, (3.0, 12.0)
@@ -48,58 +36,33 @@ LEAST_CONFIDENCE = 0.5
 """Masks that the classifier is less sure of are not labelled."""
 
 
-class Scenery:
-    """What SAM sees of a cube: windows as RGB, with a halo where the scene goes on."""
-
-    def __init__(self, cube: Cube) -> None:
-        self.cube = cube
-        self.bands = rgb_bands(cube.bands)
-        self.statistics = [cube.statistics[b] for b in self.bands]
-
-    def around(self, window: Window) -> Window:
-        """A window with its halo, cut at the scene's border."""
-        rows, cols = (
-            slice(max(0, w.start - HALO), min(length, w.stop + HALO))
-            for w, length in zip(window, self.cube.grid.shape, strict=True)
-        )
-        return rows, cols
-
-    def rgb(self, window: Window) -> NDArray[np.uint8]:
-        """(y, x, 3) uint8; invalid pixels are black."""
-        image, valid = self.cube.read(window, bands=self.bands)
-        picture = to_rgb(image, self.statistics)
-        picture[~valid] = 0
-        return picture
-
-
 class VectorLabeler:
     """Vectors as prompts: a polygon's box, points along a line; SAM's masks become the labels.
 
     What no vector names is `other`: the vectors are taken to be all there is.
     """
 
-    window = CORE
+    window, halo, pieces = CORE, HALO, False
 
-    def __init__(self, params: LabelParams, cube: Cube, shapes: Shapes, *, device: str, progress: Progress) -> None:
-        self.scenery, self.shapes = Scenery(cube), shapes
+    def __init__(self, view: SamView, shapes: Shapes) -> None:
+        self.view, self.shapes = view, shapes
         self.bounds = shapely.bounds(shapes.geometry)
-        self.sam = _sam(params, device=device, progress=progress)
+        self.tree = shapely.STRtree(shapes.geometry)
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: roads first, buildings on top of them."""
-        seen = self.scenery.around(window)
+        seen = self.view.around(window)
         rows, cols = seen
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
-        labelled = Labelled(np.zeros(shape, np.uint8), np.zeros(shape, np.uint32), np.full(shape, TOP, np.uint8))
-        here = np.flatnonzero(
-            shapely.intersects(self.shapes.geometry, shapely.box(cols.start, rows.start, cols.stop, rows.stop))
-        )
+        shape = shape_of(seen)
+        labelled = Labelled(seen, np.zeros(shape, np.uint8), np.zeros(shape, np.uint32), np.full(shape, TOP, np.uint8))
+        box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
+        here = np.sort(self.tree.query(box, predicate="intersects"))
         if here.size:
-            asked = open_window(self.sam, self.scenery.rgb(seen))
+            asked = self.view.look(self.view.picture(seen))
             lines = self.shapes.width[here] > 0
             self._paint_lines(labelled, asked, here[lines], seen)
             self._paint_polygons(labelled, asked, here[~lines], seen)
-        return _core(labelled, seen, window)
+        return labelled
 
     def _paint_polygons(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
@@ -143,61 +106,64 @@ class VectorLabeler:
 class FewShotLabeler:
     """SAM's own regions, named by a classifier that a few labelled windows taught; the rest stays unlabelled."""
 
-    window = CORE
+    window, halo, pieces = CORE, HALO, True
 
-    def __init__(self, params: LabelParams, cube: Cube, examples: Truth, *, device: str, progress: Progress) -> None:
-        self.scenery = Scenery(cube)
-        self.sam = _sam(params, device=device, progress=progress)
-        self.columns = -(-cube.grid.shape[1] // CORE)
-        chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
-        chosen = chosen or choose_examples(examples, (cube.grid.shape[0], cube.grid.shape[1]))
-        features, classes = [], []
-        for window in chosen:
-            if window[0].stop > cube.grid.shape[0] or window[1].stop > cube.grid.shape[1]:
-                raise UnusableInput(
-                    f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
-                    f"of {cube.grid.shape[0]} x {cube.grid.shape[1]} pixels."
-                )
-            regions, described = self._look(self.scenery.rgb(window))
-            features.append(described)
-            classes.append(majority_classes(regions.masks, examples.read(window)))
-        progress.note(
-            f"Learning from {sum(len(c) for c in classes)} masks of {len(chosen)} example windows at (row, column) "
-            + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
-        )
-        self.classifier = FewShotClassifier().fit(np.concatenate(features), np.concatenate(classes))
+    def __init__(self, view: SamView, classifier: FewShotClassifier) -> None:
+        self.view, self.classifier = view, classifier
+        self.columns = -(-view.cube.grid.shape[1] // CORE)
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: large masks first, what lies on them later."""
-        seen = self.scenery.around(window)
-        picture = self.scenery.rgb(seen)
-        shape = picture.shape[:2]
-        labelled = Labelled(np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8))
-        regions, described = self._look(picture)
+        seen = self.view.around(window)
+        shape = shape_of(seen)
+        labelled = Labelled(
+            seen, np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8)
+        )
+        regions, described = _look(self.view, self.view.picture(seen))
         classes, sure = self.classifier.predict(described)
-        # Ids need no agreement between windows: each window numbers its own.
-        first = (window[0].start // CORE * self.columns + window[1].start // CORE) << 12
+        first = first_piece(window, self.columns)
         for number, (mask, klass, p) in enumerate(zip(regions.masks, classes, sure, strict=True), 1):
             if p >= LEAST_CONFIDENCE:
                 _paint(labelled, mask, int(klass), instance=first + number, score=float(p))
-        return _core(labelled, seen, window)
-
-    def _look(self, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
-        regions = automatic_masks(self.sam, picture, points_per_side=POINTS)
-        return regions, mask_features(embedding_of(open_window(self.sam, picture)), picture, regions.masks)
+        return labelled
 
 
-def _sam(params: LabelParams, *, device: str, progress: Progress) -> Sam:
-    """The SAM that is asked for; its weights are fetched where no checkpoint is given."""
-    if params.sam_checkpoint is None:
-        place = fetch_model(params.sam, progress=progress)["folder"]
-    elif params.sam == "sam-vit-t" or not params.sam_checkpoint.endswith(".pth"):
-        raise UnusableInput(
-            f"--sam-checkpoint was {params.sam_checkpoint} for {params.sam}; expected a .pth file of sam-vit-b, l or h."
-        )
-    else:
-        place = params.sam_checkpoint
-    return load_sam(params.sam, Path(place), device=choose_device(device))
+def first_piece(window: Window, columns: int) -> int:
+    """The id before the first of a window's pieces: each window has 4,096 of its own."""
+    number: int = window[0].start // CORE * columns + window[1].start // CORE
+    return number << 12
+
+
+def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Progress) -> FewShotClassifier:
+    """A classifier of SAM's regions, taught by labelled windows.
+
+    Raises:
+        UnusableInput: a window reaches outside the scene, or nothing in them is labelled.
+    """
+    shape = (view.cube.grid.shape[0], view.cube.grid.shape[1])
+    chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
+    features, classes = [], []
+    chosen = chosen or choose_examples(examples, shape)
+    for window in chosen:
+        if window[0].stop > shape[0] or window[1].stop > shape[1]:
+            raise UnusableInput(
+                f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
+                f"of {shape[0]} x {shape[1]} pixels."
+            )
+        regions, described = _look(view, view.picture(window))
+        features.append(described)
+        classes.append(majority_classes(regions.masks, examples.read(window)))
+    progress.note(
+        f"Learning from {sum(len(c) for c in classes)} masks of {len(chosen)} example windows at (row, column) "
+        + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
+    )
+    return FewShotClassifier().fit(np.concatenate(features), np.concatenate(classes))
+
+
+def _look(view: SamView, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
+    window = view.look(picture)
+    regions = automatic_masks(window, points_per_side=POINTS)
+    return regions, mask_features(embedding_of(window), picture, regions.masks)
 
 
 def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
@@ -230,8 +196,3 @@ def _paint(into: Labelled, mask: NDArray[np.bool_], klass: int, *, instance: int
     into.label[mask] = klass
     into.instance[mask] = instance
     into.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)
-
-
-def _core(labelled: Labelled, seen: Window, window: Window) -> Labelled:
-    rows, cols = (slice(w.start - s.start, w.stop - s.start) for w, s in zip(window, seen, strict=True))
-    return Labelled(labelled.label[rows, cols], labelled.instance[rows, cols], labelled.confidence[rows, cols])

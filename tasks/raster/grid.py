@@ -63,6 +63,12 @@ def grown(window: Window, reach: int) -> Window:
     return rows, cols
 
 
+def crop_to(window: Window, shape: tuple[int, int]) -> Window:
+    """The part of a window that lies within a shape."""
+    rows, cols = (slice(max(s.start, 0), min(s.stop, length)) for s, length in zip(window, shape, strict=True))
+    return rows, cols
+
+
 def crop(grid: GeoBox, window: Window) -> GeoBox:
     """The grid of one window."""
     rows, cols = window

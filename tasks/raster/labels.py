@@ -1,5 +1,8 @@
 """Labels: `label` (y, x) uint8 with 255 = ignore, `instance` (y, x) uint32 with 0 = none, `confidence` (y, x) uint8.
 
+Where objects were put together of what windows saw, `piece` (y, x) uint32 holds the ids before that: a block that is
+labelled again is put together anew with the others as they were.
+
 Confidence uses the scale of stored probabilities: 0...254 = p·254, 255 = none.
 """
 
@@ -7,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -18,8 +20,8 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.shards import write_shards
 from tasks.raster.zarrays import Place, change_group, consolidate, create_array, create_group, open_group, shard_names
 
-SHARD = 1024
-"""Pixels a side of a block of labels: what one worker writes."""
+SHARD = 1536
+"""Pixels a side of a block of labels, what one worker writes: 16 windows of SAM, half a minute on a CPU."""
 
 
 def create_labels(
@@ -30,6 +32,7 @@ def create_labels(
     made_by: str,
     sources: list[str],
     from_truth: bool,
+    pieces: bool = False,
 ) -> None:
     """Make empty labels: every pixel ignored.
 
@@ -40,6 +43,7 @@ def create_labels(
         made_by: how they are made, for people.
         sources: sha256 of each file they are made from.
         from_truth: made from the truth that scores will use.
+        pieces: objects will be put together.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -47,11 +51,15 @@ def create_labels(
         "made_by": made_by,
         "sources": sources,
         "from_truth": from_truth,
+        "pieces": pieces,
         "cube": "",
     }
     group = create_group(place, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])
-    for name, dtype, fill in (("label", "uint8", IGNORE), ("instance", "uint32", 0), ("confidence", "uint8", 255)):
+    arrays: list[tuple[str, str, int]] = [
+        ("label", "uint8", IGNORE), ("instance", "uint32", 0), ("confidence", "uint8", 255),
+    ]  # fmt: skip
+    for name, dtype, fill in [*arrays, *([("piece", "uint32", 0)] if pieces else [])]:
         create_array(group, name, planes=None, shape=shape, dtype=dtype, fill=fill, shard=SHARD)
 
 
@@ -71,22 +79,21 @@ def set_cube(place: Place, fingerprint: str) -> None:
     consolidate(place)
 
 
-def block_names(window: grids.Window) -> list[str]:
+def are_of(place: Place, fingerprint: str) -> bool:
+    """Whether labels are finished, and of the pixels that this fingerprint stands for."""
+    return open_group(place, made_by="label").attrs.get("cube") == fingerprint
+
+
+def block_names(window: grids.Window, *, pieces: bool = False, only: str | None = None) -> list[str]:
     """The stored objects, within the group, that hold a block."""
-    return [key for name in ("label", "instance", "confidence") for key in shard_names(name, window, side=SHARD)]
+    names = [only] if only else ["label", "instance", "confidence", *(["piece"] if pieces else [])]
+    return [key for name in names for key in shard_names(name, window, side=SHARD)]
 
 
-def write_labels(
-    place: Place,
-    window: grids.Window,
-    *,
-    label: NDArray[np.uint8],
-    instance: NDArray[np.uint32],
-    confidence: NDArray[np.uint8],
-) -> None:
-    """Write one block of labels, (y, x) each, whole shards at once."""
+def write_labels(place: Place, window: grids.Window, **arrays: NDArray[Any]) -> None:
+    """Write one block of labels, (y, x) each, whole shards at once: label, instance, confidence, piece."""
     group = change_group(place)
-    for name, pixels in (("label", label), ("instance", instance), ("confidence", confidence)):
+    for name, pixels in arrays.items():
         write_shards(group[name], window, pixels)  # type: ignore[arg-type]
 
 

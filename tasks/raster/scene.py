@@ -16,15 +16,14 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
+from tasks.raster.georeference import control_of, crs_of, place_of
 from tasks.raster.grid import Control, Window
 from tasks.raster.opening import block_bytes, open_raster, refusing_damage
-from tasks.raster.places import is_address, without_keys
+from tasks.raster.places import without_keys
 
 COLOURS = ("red", "green", "blue")
 LARGEST_BLOCK = 1 << 30
 """Bytes of a tile or strip, all bands together, that is decoded at once."""
-FEWEST_POINTS = 3
-"""Ground control points from which a place follows."""
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
 
@@ -135,7 +134,7 @@ def describe_scene(
                 f"No pixel of {told}, of type {kind}, can be {nodata:g}; give a --nodata that it can hold."
             )
         tags = source.tags()
-        wkt = _wkt(source, str(path), crs, trusted=trusted)
+        wkt = crs_of(source, str(path), crs, trusted=trusted)
         return Scene(
             path=str(path),
             grid=GeoBox((source.height, source.width), source.transform, wkt),
@@ -147,8 +146,8 @@ def describe_scene(
             masked=masked,
             attribution=tags.get("TIFFTAG_COPYRIGHT", tags.get("ATTRIBUTION", "")),
             date=_date(source),
-            placed=wkt or _placed(source),
-            control=_control(source),
+            placed=wkt or place_of(source),
+            control=control_of(source),
             palette=palette,
             trusted=trusted,
         )
@@ -221,47 +220,6 @@ def _date(source: Any) -> str:
         return datetime.fromisoformat(f"{year}-{month}-{day}T{clock or '00:00:00'}").isoformat()
     except ValueError:  # 0000:00:00 00:00:00, as cameras write that have no clock
         return ""
-
-
-def _control(source: Any) -> Control | None:
-    points, crs = source.gcps
-    if source.crs is not None or len(points) < FEWEST_POINTS or crs is None:
-        return None
-    return Control(crs.to_wkt(), tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points))
-
-
-def _placed(source: Any) -> str | None:
-    """The CRS that ground control points or RPCs lead to."""
-    points, control = source.gcps
-    wkt: str | None = None
-    if points and control is not None:
-        wkt = control.to_wkt()
-    elif source.rpcs is not None:
-        wkt = rasterio.crs.CRS.from_epsg(4326).to_wkt()
-    return wkt
-
-
-def _wkt(source: Any, path: str, assumed: str | None, *, trusted: bool) -> str | None:
-    """The CRS that the transform leads to: the file's own, or of one with a transform alone what is said beside it."""
-    place = source.transform
-    if not all(map(math.isfinite, place)) or not place.determinant:
-        told = without_keys(path)
-        raise UnusableScene(
-            f"{told} has a transform that leads nowhere ({list(place)[:6]}); mend its world file.", path
-        )
-    if source.crs is not None:
-        own: str = source.crs.to_wkt()
-        return own
-    if place.is_identity or source.gcps[0] or source.rpcs:
-        return None
-    beside = Path(path).with_suffix(".prj")
-    said = beside.read_text(errors="replace") if trusted and not is_address(path) and beside.is_file() else assumed
-    if said is None:
-        return None
-    try:
-        return str(rasterio.crs.CRS.from_user_input(said).to_wkt())
-    except rasterio.errors.CRSError as error:
-        raise UnusableInput(f"'{said[:80]}' is no CRS that PROJ knows; give a code such as EPSG:32616.") from error
 
 
 def read_plane(path: str | Path, window: Window) -> NDArray[Any]:

@@ -55,6 +55,6 @@ def test_nobody_else_reads_the_environment():
                 text = ast.unparse(node) if isinstance(node, ast.Call | ast.Subscript) else ""
                 written = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
                 reading = text.startswith(("os.getenv(", "os.environ.get(", "os.environ[")) and not written
-                if reading and "AWS_" not in text:
+                if reading and "AWS_" not in text and "GDAL_SKIP" not in text:
                     readers.append(f"{path.relative_to(ROOT)}: {text}")
     assert readers == []

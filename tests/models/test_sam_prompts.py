@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from segment_anything import SamAutomaticMaskGenerator
 
 from infra.errors import UnusableInput
 from models.sam import ENCODER_FILE, load_sam
@@ -106,17 +107,33 @@ def test_points_outside_the_window_are_left_out(window):
     assert found.scores[2] == 0
 
 
-def test_unasked_it_finds_the_houses_largest_first(sam, scene):
-    regions = automatic_masks(sam, scene[0], points_per_side=3)
+def test_unasked_it_finds_the_houses_largest_first(window, scene):
+    regions = automatic_masks(window, points_per_side=3)
     areas = regions.masks.sum((1, 2))
     assert list(areas) == sorted(areas, reverse=True)
     assert min(max(iou(m, h) for m in regions.masks) for h in scene[1]) > 0.9
     assert len(regions.scores) == len(regions.stability) == len(regions.masks)
 
 
+def test_its_masks_are_those_of_the_package(sam, window, scene):
+    theirs = SamAutomaticMaskGenerator(
+        sam, points_per_side=5, points_per_batch=16, pred_iou_thresh=0.6, stability_score_thresh=0.7,
+        min_mask_region_area=64,
+    ).generate(scene[0])  # fmt: skip
+    ours = automatic_masks(window, points_per_side=5, least_score=0.6, least_stability=0.7, batch=16)
+    expected = {
+        r["segmentation"].tobytes(): (r["predicted_iou"], r["stability_score"]) for r in theirs if r["area"] >= 64
+    }
+    found = {m.tobytes(): (s, t) for m, s, t in zip(ours.masks, ours.scores, ours.stability, strict=True)}
+    assert len(expected) > 3
+    assert set(found) == set(expected)
+    for key, scores in found.items():
+        assert scores == pytest.approx(expected[key], abs=1e-6)
+
+
 def test_nothing_but_one_colour_may_give_no_mask_and_does_not_fail(sam):
-    regions = automatic_masks(sam, np.zeros((64, 48, 3), np.uint8), points_per_side=2, least_score=2.0)
-    assert regions.masks.shape == (0, 64, 48)
+    window = open_window(sam, np.zeros((64, 48, 3), np.uint8))
+    assert automatic_masks(window, points_per_side=2, least_score=2.0).masks.shape == (0, 64, 48)
 
 
 def test_an_embedding_has_its_shape(window):

@@ -54,14 +54,14 @@ def test_the_whole_chain_on_a_running_scheduler_gives_the_same_bits(
 def test_labels_in_a_bucket(bucket, world, engine):
     from flows import steps
     from infra.progress import Silent
-    from tasks.params import DeviceParams, LabelParams
+    from tasks.params import LabelParams, RunParams
 
     workspace = engine.ingest(world.scene, f"s3://{bucket}/labelled")
     params = LabelParams(method="truth", truth=str(world.truth))
-    first = steps.label(params, workspace, run=DeviceParams(), progress=Silent())
+    first = steps.label(params, workspace, run=RunParams(), progress=Silent())
     assert first.units_run == first.units_total
     assert first.labelled > 0.9
-    again = steps.label(params, workspace, run=DeviceParams(), progress=Silent())
+    again = steps.label(params, workspace, run=RunParams(), progress=Silent())
     assert again.units_run == 0
 
 

@@ -47,11 +47,11 @@ def test_every_stage_is_told(ingested, engine, tiny_model):
 
 def test_labels_are_counted_in_blocks_of_their_own(ingested, scene):
     from infra.progress import Silent
-    from tasks.params import DeviceParams, LabelParams
+    from tasks.params import LabelParams, RunParams
 
     params = LabelParams(method="truth", truth=str(scene), truth_classes=("other", *["building"] * 254))
-    steps.label(params, ingested, run=DeviceParams(device="cpu"), progress=Silent())
-    assert told(ingested)["label"] == (9, 0, 9)
+    steps.label(params, ingested, run=RunParams(device="cpu"), progress=Silent())
+    assert told(ingested)["label"] == (4, 0, 4)
 
 
 def test_an_interrupted_ingest_is_told_though_it_is_no_workspace_yet(scene, engine, tmp_path):

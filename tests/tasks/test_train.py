@@ -31,7 +31,9 @@ def ingest(world, out):
 
 
 def label(world, out):
-    steps.label(LabelParams(method="truth", truth=world.truth), str(out), run=CPU, progress=Silent())
+    steps.label(
+        LabelParams(method="truth", truth=world.truth), str(out), run=RunParams(device="cpu"), progress=Silent()
+    )
 
 
 def train(workspace, out, **recipe):

@@ -18,8 +18,14 @@ from tasks.raster.labels import (
 )
 
 GRID = GeoBox((300, 2200), Affine.identity(), None)
-ABOUT = {"classes": ("other", "building"), "made_by": "vectors", "sources": ["00ff"], "from_truth": True}
-FIRST = (slice(0, 300), slice(0, 1024))
+ABOUT = {
+    "classes": ("other", "building"),
+    "made_by": "vectors",
+    "sources": ["00ff"],
+    "from_truth": True,
+    "pieces": False,
+}
+FIRST = (slice(0, 300), slice(0, 1536))
 
 
 def write(path, window):
@@ -38,13 +44,13 @@ def test_labels_keep_pixels_and_origin_and_ignore_the_rest(tmp_path):
 
     label = open_label(path)
     assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label[:, :1024], pixels)
-    assert (label[:, 1024:] == 255).all()
+    np.testing.assert_array_equal(label[:, :1536], pixels)
+    assert (label[:, 1536:] == 255).all()
     found = open_labels(path)
-    np.testing.assert_array_equal(found["instance"][:, :1024], pixels * np.uint32(4_000_000_000))
-    assert (found["instance"][:, 1024:] == 0).all()
-    np.testing.assert_array_equal(found["confidence"][:, :1024], pixels * 200)
-    assert (found["confidence"][:, 1024:] == 255).all()
+    np.testing.assert_array_equal(found["instance"][:, :1536], pixels * np.uint32(4_000_000_000))
+    assert (found["instance"][:, 1536:] == 0).all()
+    np.testing.assert_array_equal(found["confidence"][:, :1536], pixels * 200)
+    assert (found["confidence"][:, 1536:] == 255).all()
     about = dict(found.attrs)
     assert grids.from_json(about.pop("grid")) == GRID
     assert about == ABOUT | {"classes": ["other", "building"], "cube": ""}, "labels begin as those of no cube"
@@ -71,7 +77,7 @@ def test_a_block_is_the_files_that_are_said_to_hold_it(tmp_path):
     path = tmp_path / "labels.zarr"
     create_labels(path, GRID, **ABOUT)
     seen = {"x/c/0", "y/c/0"}  # where columns and rows lie
-    for window in (FIRST, (slice(0, 300), slice(2048, 2200))):
+    for window in (FIRST, (slice(0, 300), slice(1536, 2200))):
         write(path, window)
         now = {str(p.relative_to(path)) for p in path.glob("*/c/**/*") if p.is_file()}
         assert set(block_names(window)) == now - seen

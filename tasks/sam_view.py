@@ -1,0 +1,98 @@
+"""What SAM sees of a cube: windows as pictures, each encoded once and kept in the workspace.
+
+SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at
+an edge, up to 128 pixels across it, is seen whole from both sides. Encoding takes nine tenths of SAM's time, so what
+comes of it stays in `embeddings/`, 2 MB a window, under a name that says of which pixels and which SAM it is: another
+file of prompts is then answered at once. `geoloom clean` removes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+
+from infra.device import choose_device
+from infra.errors import UnusableInput
+from infra.progress import Silent
+from infra.store import Store
+from models.sam import load_sam
+from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE
+from models.sam_prompts import WINDOW, embedding_of, open_window
+from tasks.fetch_model import fetch_model
+from tasks.params import LabelParams
+from tasks.raster.cube import Cube
+from tasks.raster.digest import digest
+from tasks.raster.grid import Window, crop_to, grown
+from tasks.raster.picture import rgb_bands, to_rgb
+from tasks.raster.truth import file_fingerprint
+
+HALO = 64
+"""Pixels around a window that SAM sees, too."""
+CORE = WINDOW - 2 * HALO
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class SamView:
+    """A SAM before a cube."""
+
+    store: Store
+    cube: Cube
+    sam: Sam
+    name: str
+    """Tells this SAM's embeddings from another's."""
+    bands: tuple[int, ...]
+
+    @classmethod
+    def of(cls, store: Store, cube: Cube, params: LabelParams, *, device: str) -> SamView:
+        """The SAM that is asked for; its weights must be there (`fetch_sam`).
+
+        Raises:
+            UnusableInput: its weights are damaged or of another network.
+        """
+        place, name = params.sam_checkpoint, str(params.sam)
+        if place is None:
+            place = fetch_model(params.sam, progress=Silent())["folder"]
+        else:
+            name = f"{params.sam}-{file_fingerprint(place)[:16]}"
+        sam = load_sam(params.sam, Path(place), device=choose_device(device))
+        return cls(store, cube, sam, name, rgb_bands(cube.bands))
+
+    def around(self, window: Window) -> Window:
+        """A window with its halo, cut at the scene's border."""
+        rows, columns = self.cube.grid.shape
+        return crop_to(grown(window, HALO), (rows, columns))
+
+    def picture(self, window: Window) -> NDArray[np.uint8]:
+        """(y, x, 3) uint8; invalid pixels are black."""
+        image, valid = self.cube.read(window, bands=self.bands)
+        picture = to_rgb(image, [self.cube.statistics[b] for b in self.bands])
+        picture[~valid] = 0
+        return picture
+
+    def look(self, picture: NDArray[np.uint8]) -> SamPredictor:
+        """A picture encoded, or its embedding as it was kept: the same bits either way."""
+        key = f"{EMBEDDINGS}/{self.name}.{digest(picture)}"
+        shape = (EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
+        kept = self.store.read(key)
+        if kept is None or len(kept) != 2 * np.prod(shape):
+            kept = embedding_of(open_window(self.sam, picture)).astype("<f2").tobytes()
+            self.store.write(key, kept, durable=False)
+        return open_window(self.sam, picture, embedding=np.frombuffer(kept, "<f2").reshape(shape))
+
+
+def require_checkpoint(params: LabelParams) -> None:
+    """Raise where a checkpoint is named that does not go with the SAM that is asked for."""
+    if params.sam_checkpoint is None:
+        return
+    if params.sam == "sam-vit-t" or not params.sam_checkpoint.endswith(".pth"):
+        raise UnusableInput(
+            f"--sam-checkpoint was {params.sam_checkpoint} for {params.sam}; expected a .pth file of sam-vit-b, l or h."
+        )
+    if not Path(params.sam_checkpoint).is_file():
+        raise UnusableInput(f"{params.sam_checkpoint} is missing; give the path of a checkpoint of {params.sam}.")
