@@ -15,6 +15,7 @@ from infra.progress import Progress, counting
 from infra.store import Store
 from tasks.fetch_model import fetch_model
 from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, unite
+from tasks.labelers import HALO
 from tasks.params import LabelParams
 from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
@@ -26,9 +27,6 @@ from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which each method starts from."""
-
-REACH = 64
-"""Pixels around a block that SAM may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def _mark(recipe: dict[str, Any], params: LabelParams, cube: Cube, block: grids.
     if params.method == "truth":
         return fingerprint(recipe, cube.digests[(-1, *cells_of(block))])
     # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; examples may lie anywhere.
-    around = grids.grown(block, REACH)
+    around = grids.grown(block, HALO)
     seen = (slice(None), *cells_of(around)) if params.method == "vectors" else ()
     statistics = [asdict(s) for s in cube.statistics]
     return fingerprint(recipe | {"statistics": statistics}, cube.digests[seen])

@@ -122,7 +122,7 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
     shape = shape_of(block)
     label, confidence = (np.full(shape, IGNORE, np.uint8) for _ in range(2))
     instance = np.zeros(shape, np.uint32)
-    edges = _Edges(tools, block)
+    edges = _Edges(tools)
     with forgetting_damage(orders.store):
         valid = tools.cube.read(block, bands=())[1]
         for part in windows(shape, tools.labeler.window):
@@ -156,10 +156,9 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
 class _Edges:
     """What windows see of each other: matched where both are in, kept where the other is another block's."""
 
-    def __init__(self, tools: _Tools, block: Window) -> None:
+    def __init__(self, tools: _Tools) -> None:
         self.size, self.halo = tools.labeler.window, tools.labeler.halo
         self.shape = (tools.cube.grid.shape[0], tools.cube.grid.shape[1])
-        self.block = block
         self.pairs: list[Pairs] = []
         self.waiting: dict[str, Sight] = {}
 

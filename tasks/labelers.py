@@ -13,6 +13,9 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window
 from tasks.raster.truth import Truth
 
+HALO = 64
+"""Pixels around a window that SAM sees, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:

@@ -12,7 +12,7 @@ from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
 from models.sam_automatic import Regions, automatic_masks
 from models.sam_prompts import WINDOW, LinePiece, embedding_of, segment_boxes, segment_lines
-from tasks.labelers import Labelled
+from tasks.labelers import HALO, Labelled
 from tasks.params import LabelParams
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
@@ -20,7 +20,7 @@ from tasks.raster.grid import Window, shape_of, windows
 from tasks.raster.lines import cut_line, widen
 from tasks.raster.truth import Truth
 from tasks.raster.vectors import Shapes
-from tasks.sam_view import CORE, HALO, SamView
+from tasks.sam_view import CORE, SamView
 
 PIECE, SPACING = 200.0, 40.0
 """Pixels: length of the pieces of a line, and between the points on them."""
@@ -32,6 +32,9 @@ POINTS = 12
 """A side of the grid that SAM is asked at: half the time of its 16, for few masks less."""
 EXAMPLES = 4
 """Example windows that are taken where none is named."""
+PIECES = 1 << 12
+"""Ids of a window; it never asks SAM for as many masks."""
+MOST_WINDOWS = (1 << 32) // PIECES - 1
 LEAST_CONFIDENCE = 0.5
 """Masks that the classifier is less sure of are not labelled."""
 
@@ -110,7 +113,12 @@ class FewShotLabeler:
 
     def __init__(self, view: SamView, classifier: FewShotClassifier) -> None:
         self.view, self.classifier = view, classifier
-        self.columns = -(-view.cube.grid.shape[1] // CORE)
+        rows, self.columns = (-(-n // CORE) for n in view.cube.grid.shape)
+        if rows * self.columns > MOST_WINDOWS:
+            raise UnusableInput(
+                f"The scene has {rows * self.columns:,} windows of {CORE} pixels, and there are ids for "
+                f"{MOST_WINDOWS:,}; label it in parts, with 'geoloom ingest --bounds'."
+            )
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: large masks first, what lies on them later."""
@@ -129,9 +137,9 @@ class FewShotLabeler:
 
 
 def first_piece(window: Window, columns: int) -> int:
-    """The id before the first of a window's pieces: each window has 4,096 of its own."""
+    """The id before the first of a window's pieces."""
     number: int = window[0].start // CORE * columns + window[1].start // CORE
-    return number << 12
+    return number * PIECES
 
 
 def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Progress) -> FewShotClassifier:

@@ -24,6 +24,7 @@ from models.sam import load_sam
 from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE
 from models.sam_prompts import WINDOW, embedding_of, open_window
 from tasks.fetch_model import fetch_model
+from tasks.labelers import HALO
 from tasks.params import LabelParams
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -31,8 +32,6 @@ from tasks.raster.grid import Window, crop_to, grown
 from tasks.raster.picture import rgb_bands, to_rgb
 from tasks.raster.truth import file_fingerprint
 
-HALO = 64
-"""Pixels around a window that SAM sees, too."""
 CORE = WINDOW - 2 * HALO
 EMBEDDINGS = "embeddings"
 

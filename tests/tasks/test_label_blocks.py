@@ -1,10 +1,15 @@
 """Objects that are labelled window by window, block by block, are whole: one id each, whatever ran when."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from flows import steps
+from infra.errors import UnusableInput
 from infra.ledger import Ledger
 from infra.progress import Silent
 from infra.store import open_store
@@ -14,7 +19,7 @@ from tasks.params import LabelParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import crop_to, grown
 from tasks.raster.labels import open_labels
-from tasks.sam_labelers import first_piece
+from tasks.sam_labelers import FewShotLabeler, first_piece
 
 SHAPE = (1700, 2000)
 SIZE, HALO = 384, 64
@@ -99,3 +104,9 @@ def test_a_block_that_is_labelled_again_finds_its_objects_again(workspace, truth
     Ledger(store, "label").forget(["0_1"])
     store.delete(["pieces/0_1.npz"])
     np.testing.assert_array_equal(labelled(workspace, tmp_path, 2)["instance"], first["instance"])
+
+
+def test_a_scene_with_more_windows_than_there_are_ids_is_refused():
+    view = SimpleNamespace(cube=SimpleNamespace(grid=GeoBox((400_000, 420_000), Affine.identity(), None)))
+    with pytest.raises(UnusableInput, match="label it in parts"):
+        FewShotLabeler(view, None)
