@@ -136,12 +136,10 @@ def _write_tiled(workspace: Workspace, cube: Cube, path: Path, progress: Progres
 
 def _about(workspace: Workspace) -> dict[str, str]:
     """What the scene says of where it comes from."""
-    sources = workspace.sources
-    owners = "; ".join(sorted({s.attribution for s in sources if s.attribution}))
-    dates = sorted({s.date for s in sources if s.date})
-    tags = {"GEOLOOM_SCENES": "; ".join(s.path.rpartition("/")[2] for s in sources)}
-    if owners:
-        tags["TIFFTAG_COPYRIGHT"] = owners
+    dates = {source.date for source in workspace.sources if source.date}
+    tags = {"GEOLOOM_SCENES": workspace.scene_names}
+    if workspace.owners:
+        tags["TIFFTAG_COPYRIGHT"] = workspace.owners
     if len(dates) == 1:
-        tags["TIFFTAG_DATETIME"] = dates[0][:19].replace("-", ":").replace("T", " ")
+        tags["TIFFTAG_DATETIME"] = dates.pop()[:19].replace("-", ":").replace("T", " ")
     return tags

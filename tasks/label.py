@@ -14,14 +14,14 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
 from tasks.fetch_model import fetch_model
-from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, unite
+from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, source_truth, unite
 from tasks.labelers import HALO
 from tasks.params import LabelParams
 from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import are_labels, are_of, create_labels, set_cube
-from tasks.raster.truth import file_fingerprint, open_truth
+from tasks.raster.truth import file_fingerprint
 from tasks.units import read_entries, to_do, writing_to
 from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
 
@@ -68,7 +68,7 @@ def label(
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
     wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
     marks = {unit: _mark(recipe | {"unit": unit}, params, cube, block) for unit, block in wanted.items()}
-    orders = Orders(store, grip, params, source, fingerprint(recipe), device, cluster.lanes)
+    orders = Orders(store, grip, params, source, fingerprint(recipe), device, cluster.lanes, cube.fingerprint)
     # A file that cannot be used must cost no labels: it is opened before anything is removed.
     kept = are_labels(place, cube.grid, **about)
     done = ledger.done() if kept else {}
@@ -130,10 +130,7 @@ def _prepared(orders: Orders, workspace: Workspace, cube: Cube, *, progress: Pro
         fetch_model(params.sam, progress=progress)
     if params.method == "vectors":
         return orders
-    truth = open_truth(
-        orders.source, workspace.grid, workspace.classes, names=params.truth_classes,
-        vector_class=params.vector_class, road_width=params.road_width,
-    )  # fmt: skip
+    truth = source_truth(orders, workspace)
     view = SamView.of(orders.store, cube, params, device=orders.device)
     return replace(orders, learnt=learn(params, view, truth, progress=progress))
 

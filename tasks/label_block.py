@@ -32,10 +32,10 @@ from tasks.raster.grid import Window, crop_to, grown, shape_of, windows, within
 from tasks.raster.labels import SHARD, block_names, open_labels, write_labels
 from tasks.raster.pieces import Pairs, Sight, matching, renamed, smallest_ids
 from tasks.raster.shards import read_shards
-from tasks.raster.truth import open_truth
+from tasks.raster.truth import Truth, open_truth
 from tasks.raster.vectors import read_shapes
 from tasks.units import replacing_shards, unit_of
-from tasks.workspace import LABEL, LABELS, forgetting_damage, open_workspace
+from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
 NAMES = "pieces/names.npz"
 
@@ -54,6 +54,8 @@ class Orders:
     device: str
     lanes: int
     """Windows that one process labels at once."""
+    cube: str
+    """Fingerprint of the cube."""
     learnt: FewShotClassifier | None = None
 
 
@@ -75,33 +77,43 @@ def open_tools(orders: Orders) -> _Tools:
     Raises:
         UnusableInput: the file that it starts from, or the weights, cannot be used.
     """
+    key = (orders.store.url, orders.recipe, orders.cube, orders.lanes)
     with _OPENING:
-        workspace = open_workspace(orders.store)
-        cube = workspace.cube()
-        key = (orders.store.url, orders.recipe, cube.fingerprint, orders.lanes)
         if key not in _OPEN:
             _OPEN.clear()
-            labeler = _labeler(orders, cube)
+            workspace = open_workspace(orders.store)
+            cube = workspace.cube()
+            labeler = _labeler(orders, workspace, cube)
             _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes))
         return _OPEN[key]
 
 
-def _labeler(orders: Orders, cube: Cube) -> Labeler:
-    params, classes = orders.params, open_workspace(orders.store).classes
+def source_truth(orders: Orders, workspace: Workspace) -> Truth:
+    """The truth, or the examples, that the method starts from.
+
+    Raises:
+        UnusableInput: the file cannot be used.
+    """
+    params = orders.params
+    return open_truth(
+        orders.source, workspace.grid, workspace.classes, names=params.truth_classes,
+        vector_class=params.vector_class, road_width=params.road_width,
+    )  # fmt: skip
+
+
+def _labeler(orders: Orders, workspace: Workspace, cube: Cube) -> Labeler:
+    params = orders.params
     if params.method == "truth":
-        truth = open_truth(
-            orders.source, cube.grid, classes, names=params.truth_classes, vector_class=params.vector_class,
-            road_width=params.road_width,
-        )  # fmt: skip
-        return TruthLabeler(truth)
+        return TruthLabeler(source_truth(orders, workspace))
     from tasks.sam_labelers import FewShotLabeler, VectorLabeler
     from tasks.sam_view import SamView
 
     view = SamView.of(orders.store, cube, params, device=orders.device)
     if params.method == "vectors":
         shapes = read_shapes(
-            orders.source, cube.grid, classes, vector_class=params.vector_class, road_width=params.road_width
-        )
+            orders.source, workspace.grid, workspace.classes, vector_class=params.vector_class,
+            road_width=params.road_width,
+        )  # fmt: skip
         return VectorLabeler(view, shapes)
     assert orders.learnt is not None
     return FewShotLabeler(view, orders.learnt)

@@ -75,17 +75,16 @@ class Prediction:
 
     def lineage(self) -> dict[str, str]:
         """What products say of where they come from."""
-        sources = self.workspace.sources
         tags = {
             "GEOLOOM_VERSION": version("geoloom"),
-            "GEOLOOM_SCENES": "; ".join(s.path.rpartition("/")[2] for s in sources),
+            "GEOLOOM_SCENES": self.workspace.scene_names,
             "GEOLOOM_CUBE": str(self.about["cube"]),
             "GEOLOOM_MODEL_SHA256": str(self.about["model"]),
             "GEOLOOM_PARAMETERS": str(self.about["parameters"]),
             "GEOLOOM_TRAINED_HERE": "yes" if self.about["trained_here"] else "no",
         }
-        attribution = "; ".join(sorted({s.attribution for s in sources if s.attribution}))
-        return tags | ({"TIFFTAG_COPYRIGHT": attribution} if attribution else {})
+        owners = self.workspace.owners
+        return tags | ({"TIFFTAG_COPYRIGHT": owners} if owners else {})
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Probabilities of a block, (class, y, x), proved by their checksum.

@@ -52,6 +52,16 @@ class Workspace:
     control: grids.Control | None = None
     """Ground control points of the grid, where it has no CRS of its own."""
 
+    @property
+    def scene_names(self) -> str:
+        """The scenes' file names, as products carry them."""
+        return "; ".join(source.path.rpartition("/")[2] for source in self.sources)
+
+    @property
+    def owners(self) -> str:
+        """Whose the scenes are, as products carry it; '' where none says so."""
+        return "; ".join(sorted({source.attribution for source in self.sources if source.attribution}))
+
     def cube(self) -> Cube:
         """Open the cube.
 

@@ -25,13 +25,10 @@ def control_of(source: Any) -> Control | None:
 
 def place_of(source: Any) -> str | None:
     """The CRS that ground control points or RPCs lead to."""
-    points, control = source.gcps
-    wkt: str | None = None
-    if points and control is not None:
-        wkt = control.to_wkt()
-    elif source.rpcs is not None:
-        wkt = rasterio.crs.CRS.from_epsg(4326).to_wkt()
-    return wkt
+    points, crs = source.gcps
+    if not (points and crs is not None):
+        crs = rasterio.crs.CRS.from_epsg(4326) if source.rpcs is not None else None
+    return None if crs is None else str(crs.to_wkt())
 
 
 def crs_of(source: Any, path: str, assumed: str | None, *, trusted: bool) -> str | None:
@@ -49,9 +46,19 @@ def crs_of(source: Any, path: str, assumed: str | None, *, trusted: bool) -> str
         return None
     beside = Path(path).with_suffix(".prj")
     said = beside.read_text(errors="replace") if trusted and not is_address(path) and beside.is_file() else assumed
-    if said is None:
-        return None
+    return None if said is None else str(named_crs(said).to_wkt())
+
+
+def named_crs(said: str) -> Any:
+    """The CRS that a user's words mean.
+
+    Raises:
+        UnusableInput: none.
+    """
     try:
-        return str(rasterio.crs.CRS.from_user_input(said).to_wkt())
+        with rasterio.Env():  # PROJ's own words go to the log, and not past us to the terminal
+            return rasterio.crs.CRS.from_user_input(said)
     except rasterio.errors.CRSError as error:
-        raise UnusableInput(f"'{said[:80]}' is no CRS that PROJ knows; give a code such as EPSG:32616.") from error
+        raise UnusableInput(
+            f"'{said[:80]}' is no CRS that PROJ knows; give a code such as EPSG:32616, or WKT."
+        ) from error

@@ -48,8 +48,8 @@ def count_band(plane: NDArray[Any], valid: NDArray[np.bool_]) -> BandCount:
 def count_values(plane: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often each value of a plane (y, x) of uint8 or uint16 occurs among its valid pixels."""
     if plane.itemsize == 1:  # as fast as a kernel, which takes most of a second to load
-        picture, mask = (Image.fromarray(np.ascontiguousarray(array.view(np.uint8))) for array in (plane, valid))
-        return np.asarray(picture.histogram(None if valid.all() else mask), np.int64)
+        mask = None if valid.all() else Image.fromarray(np.ascontiguousarray(valid.view(np.uint8)))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).histogram(mask), np.int64)
     from tasks.raster.kernels import LANES, rows_of, tally
 
     counts = np.zeros((LANES, 1 << 8 * plane.itemsize), np.uint32)

@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import UNPLACEABLE, rasterio
+from tasks.raster.georeference import named_crs
 from tasks.raster.grid import Window, crop
 from tasks.raster.scene import Scene, open_scene, read_open
 
@@ -58,11 +59,7 @@ def choose_target(scene: Scene, crs: str | None, resolution: float | None, resam
             f"{scene.name} has no CRS, no ground control points and no RPCs, so it cannot be warped; say what its "
             "coordinates are in with --assume-crs, or leave out --crs and --resolution."
         )
-    try:
-        with rasterio.Env():  # PROJ's own words go to the log, and not past us to the terminal
-            wanted = rasterio.crs.CRS.from_user_input(crs or scene.placed)
-    except rasterio.errors.CRSError as error:
-        raise UnusableInput(f"'{crs}' is no CRS that PROJ knows; give a code such as EPSG:32616, or WKT.") from error
+    wanted = named_crs(crs or scene.placed)
     if not (wanted.is_geographic or wanted.is_projected):
         raise UnusableInput(f"'{crs}' is no CRS of a map; give a projected or a geographic one, such as EPSG:32616.")
     if resolution is None:

@@ -64,7 +64,7 @@ def workspace(tmp_path, engine, truth, monkeypatch):
         tmp_path / "a.tif", "w", driver="GTiff", height=SHAPE[0], width=SHAPE[1], count=3, dtype="uint8", tiled=True
     ) as target:
         target.write(np.broadcast_to(truth + 1, (3, *SHAPE)))
-    monkeypatch.setattr(label_block, "_labeler", lambda _orders, _cube: ExactLabeler(truth))
+    monkeypatch.setattr(label_block, "_labeler", lambda *_: ExactLabeler(truth))
     monkeypatch.setattr("tasks.label._prepared", lambda orders, *_, **__: orders)
     return engine.ingest(tmp_path / "a.tif", tmp_path / "ws")
 
