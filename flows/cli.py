@@ -17,7 +17,7 @@ from flows import steps
 from flows.models_cli import models_app
 from flows.show import Show
 from flows.terminal import Outcome, explain
-from flows.workspace_cli import Workspace, clean, collect, export, status
+from flows.workspace_cli import Workspace, clean, collect, export, review, status
 from tasks.params import (
     ClusterParams,
     DeviceParams,
@@ -40,7 +40,7 @@ app = App(
 )
 WRONG_USAGE = 2
 app.command(models_app)
-for _command in (export, collect, status, clean):
+for _command in (review, export, collect, status, clean):
     app.command(_command)
 
 Flat = Parameter(name="*")

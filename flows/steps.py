@@ -18,6 +18,7 @@ from tasks.params import (
     LeaseParams,
     MosaicParams,
     PredictParams,
+    ReviewParams,
     RunParams,
     TrainParams,
     VectorizeParams,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tasks.make_world import MadeWorld
     from tasks.mosaic import Mosaicked
     from tasks.predict import Predicted
+    from tasks.review import Reviewed
     from tasks.status import Status
     from tasks.train import Trained
     from tasks.vectorize import Vectorized
@@ -165,6 +167,17 @@ def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluat
         from tasks.evaluate import evaluate as step
 
         return step(params, store, progress=progress)
+
+
+def review(params: ReviewParams, out: str, *, progress: Progress) -> Reviewed:
+    """How good labels are, and where to look first."""
+    from infra.lease import hold
+
+    store = _workspace(out)
+    with hold(store, command="review") as lease:
+        from tasks.review import review as step
+
+        return step(params, store, grip=lease.grip, progress=progress)
 
 
 def status(out: str) -> Status:

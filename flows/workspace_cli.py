@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from flows import steps
 from flows.show import Show
 from infra.errors import UnusableInput
+from tasks.params import ReviewParams
 
 Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://bucket/prefix.")]
 Cog = Annotated[
@@ -39,6 +40,16 @@ def collect(workspaces: list[str], /, *, out: Catalogue, show: Show = Show()) ->
         outcome.outputs["collection"] = done.collection
         outcome.counts["items"] = done.items
         outcome.lines.append(f"{done.collection}: {done.items} maps")
+
+
+def review(workspace: Workspace, params: Annotated[ReviewParams, Parameter(name="*")] = ReviewParams(), *,
+           show: Show = Show()) -> None:  # fmt: skip
+    """Look at labels: a GeoPackage of doubtful places and of objects to correct, and a report."""
+    with show.speak("review") as (outcome, progress):
+        done = steps.review(params, workspace, progress=progress)
+        outcome.outputs |= done.products
+        outcome.counts |= {"places": done.places, "quality": done.quality.to_json()}
+        outcome.lines += [f"{done.places:,} doubtful places", *done.products.values()]
 
 
 def status(workspace: Workspace, *, show: Show = Show()) -> None:

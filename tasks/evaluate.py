@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,14 @@ from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.store import Store, write_json
 from models.metrics import Confusion, Scores
+from tasks.made_labels import open_made_labels
 from tasks.params import EvaluateParams
 from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
 from tasks.raster.opening import open_raster
 from tasks.raster.scene import read_plane
-from tasks.raster.truth import file_fingerprint, open_truth
-from tasks.raster.zarrays import open_group
-from tasks.workspace import LABELS, Workspace, open_workspace
+from tasks.raster.truth import open_truth
+from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
 MAP = "products/classes.tif"
@@ -64,11 +63,6 @@ def _evaluate(
 ) -> Evaluated:
     if leaks and params.what == "map":
         progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
-    elif leaks and not params.ablation:
-        raise UnusableInput(
-            f"The labels were made from {params.truth}, so scoring them against it says nothing; "
-            "give --ablation to do so on purpose."
-        )
     truth = open_truth(
         params.truth,
         workspace.grid,
@@ -108,14 +102,8 @@ def _evaluate(
 def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) -> tuple[ClassMap, Read, bool]:
     """The classes of what is scored, how to read it, and whether it was made from the truth."""
     if params.what == "labels":
-        group = open_group(workspace.store.zarr(LABELS), made_by="label")
-        about: dict[str, Any] = dict(group.attrs)
-        if about["cube"] != workspace.cube().fingerprint:
-            raise UnusableInput(
-                f"The labels in {workspace.store.url} are of other pixels than its cube's; run 'geoloom label' again."
-            )
-        leaks = bool(about["from_truth"]) or file_fingerprint(params.truth) in about["sources"]
-        return class_map(about["classes"]), lambda window: np.asarray(group["label"][window]), leaks
+        made = open_made_labels(workspace)
+        return made.classes, made.read, made.refuse_their_truth(params.truth, ablation=params.ablation)
     if not workspace.store.exists(MAP):
         raise UnusableInput(
             f"There is no map in {workspace.store.url} yet; make one with 'geoloom predict' and 'geoloom mosaic'."

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.cluster import Cluster, Job
 from infra.errors import UnusableInput
@@ -13,9 +14,11 @@ from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
+from tasks.correct import correct, correct_again
 from tasks.fetch_model import fetch_model
 from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, source_truth, unite
 from tasks.labelers import HALO
+from tasks.made_labels import open_made_labels
 from tasks.params import LabelParams
 from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
@@ -57,6 +60,9 @@ def label(
     source = getattr(params, FILE_OF[params.method])
     if source is None:
         raise UnusableInput(f"Labelling with {params.method} needs a file; give it with --{FILE_OF[params.method]}.")
+    wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
+    if params.update:
+        return _updated(params, source, workspace, wanted, grip=grip, progress=progress)
     about: dict[str, Any] = {
         "classes": workspace.classes.names,
         "made_by": params.method,
@@ -66,7 +72,6 @@ def label(
     }
     recipe = {"params": params.model_dump(mode="json"), "about": about, "device": device}
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
-    wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
     marks = {unit: _mark(recipe | {"unit": unit}, params, cube, block) for unit, block in wanted.items()}
     orders = Orders(store, grip, params, source, fingerprint(recipe), device, cluster.lanes, cube.fingerprint)
     # A file that cannot be used must cost no labels: it is opened before anything is removed.
@@ -93,17 +98,40 @@ def label(
         unite(store, list(wanted))
         jobs = [Job(f"name-{unit}", name_objects, (orders, block)) for unit, block in wanted.items()]
         _run(jobs, "objects", cluster=cluster, progress=progress)
-    facts_of_all: list[Any] = [entry.facts for entry in read_entries(ledger, marks).values()]
-    counts = np.sum([facts["counts"] for facts in facts_of_all], axis=0)
-    if not counts.sum():
+    if not are_of(place, cube.fingerprint):
+        correct_again(store, cube, wanted, grip=grip, progress=progress)
+    facts: list[Any] = [entry.facts for entry in read_entries(ledger, marks).values()]
+    counts = np.sum([f["counts"] for f in facts], axis=0)
+    if not counts.any():
         raise UnusableInput(
             f"{source} labels no pixel that has data in the scene; check that both are of the same place."
         )
     grip.check()
     set_cube(place, cube.fingerprint)
-    share = counts / max(sum(facts["valid"] for facts in facts_of_all), 1)
+    return _labelled(workspace, counts, sum(f["valid"] for f in facts), units=len(wanted), run=len(pending))
+
+
+def _labelled(workspace: Workspace, counts: NDArray[np.int64], valid: int, *, units: int, run: int) -> LabelledScene:
+    share = counts / max(valid, 1)
     shares = dict(zip(workspace.classes.names, (float(s) for s in share), strict=True))
-    return LabelledScene(f"{store.url}/{LABELS}", shares, float(share.sum()), len(wanted), len(pending))
+    return LabelledScene(f"{workspace.store.url}/{LABELS}", shares, float(share.sum()), units, run)
+
+
+def _updated(
+    params: LabelParams, source: str, workspace: Workspace, wanted: dict[str, grids.Window], *, grip: Grip,
+    progress: Progress,
+) -> LabelledScene:  # fmt: skip
+    if params.method != "truth":
+        raise UnusableInput(
+            f"--update takes what a person corrected, so it goes with the method truth, not {params.method}."
+        )
+    touched = correct(source, workspace, wanted, grip=grip, progress=progress)
+    counts, valid = np.zeros(len(workspace.classes), np.int64), 0  # labels that were imported have no ledger
+    made, cube = open_made_labels(workspace), workspace.cube()
+    for block in wanted.values():
+        counts += np.bincount(made.read(block).ravel(), minlength=256)[: len(counts)]
+        valid += np.count_nonzero(cube.read(block, bands=())[1])
+    return _labelled(workspace, counts, valid, units=len(wanted), run=len(touched))
 
 
 def _mark(recipe: dict[str, Any], params: LabelParams, cube: Cube, block: grids.Window) -> str:

@@ -147,6 +147,10 @@ class LabelParams(Parameters):
     sam_checkpoint: str | None = Field(
         default=None, description="A checkpoint of that SAM of your own (.pth, ViT-B/L/H) instead of the fetched one."
     )
+    update: bool = Field(
+        default=False,
+        description="truth: the file is an edited products/review.gpkg; only what was changed there changes.",
+    )
     from_truth: bool = Field(
         default=False, description="Prompts or examples were made from the truth that scores will use."
     )
@@ -173,6 +177,9 @@ class TrainParams(Parameters):
     seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
     validation_share: float = Field(
         default=0.125, ge=0, lt=0.9, description="Share of the area kept for validation, in whole cells."
+    )
+    least_confidence: float = Field(
+        default=0.0, ge=0, le=1, description="Labels that are less sure than this are ignored."
     )
     tile: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels a side of a tile at inference.")
     precision: Literal["auto", "float32", "bf16-mixed"] = Field(
@@ -252,6 +259,26 @@ class EvaluateParams(Parameters):
     )
     what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
     ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")
+
+
+class ReviewParams(Parameters):
+    """How to look at labels."""
+
+    truth: str | None = Field(
+        default=None, description="A class raster or vector file to compare with, which had no part in the labels."
+    )
+    truth_classes: Names = Field(
+        default=(), description="Names of its ids from 0, where the file does not say; 'ignore' is no class."
+    )
+    vector_class: str | None = Field(default=None, description="The class of vectors that name none.")
+    road_width: float = Field(
+        default=8.0,
+        gt=0,
+        le=200,
+        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+    )
+    places: int = Field(default=500, ge=1, le=100_000, description="Doubtful places to list, the worst first.")
+    ablation: bool = Field(default=False, description="Compare labels with the very truth they were made from.")
 
 
 class WorldParams(Parameters):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from infra.device import choose_device
@@ -28,13 +27,14 @@ from models.train import TrainResult
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
 from tasks.fetch_model import fetch_model
+from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
+from tasks.raster.blend import TOP
 from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
-from tasks.raster.classes import ClassMap
+from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
-from tasks.raster.grid import ground_resolution
-from tasks.raster.labels import open_labels
-from tasks.workspace import LABELS, Workspace, forgetting_damage, open_workspace
+from tasks.raster.grid import Window, ground_resolution
+from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
 VALIDATION_CHIPS = 48
 MEASURED = 3
@@ -55,21 +55,37 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldLabels:
+    """Labels as a network learns them."""
+
+    made: MadeLabels
+    table: NDArray[np.uint8]
+    """(256,) from their ids to the model's."""
+    least_confidence: float
+    """0..1; what is less sure is not learnt."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """(y, x) the model's class ids, 255 = ignore."""
+        label: NDArray[np.uint8] = self.table[self.made.read(window)]
+        if self.least_confidence:
+            label[self.made.read(window, "confidence") < self.least_confidence * TOP] = IGNORE
+        return label
+
+
+@dataclass(frozen=True, slots=True)
 class _Field:
     """One labelled scene to learn from."""
 
     workspace: Workspace
     cube: Cube
-    label: zarr.Array[Any]
-    table: NDArray[np.uint8]
-    """(256,) from this workspace's ids to the model's."""
+    labels: FieldLabels
     plan: ChipPlan
 
     def read(self, corners: list[Corner], chip: int) -> Chips:
         windows = [(slice(r, r + chip), slice(c, c + chip)) for r, c in corners]
         with forgetting_damage(self.workspace.store):
             pairs = [self.cube.read(w) for w in windows]
-        labels = np.stack([self.table[np.asarray(self.label[w])] for w in windows])
+        labels = np.stack([self.labels.read(w) for w in windows])
         return Chips(np.stack([p[0] for p in pairs]), labels, np.stack([p[1] for p in pairs]))
 
 
@@ -137,26 +153,23 @@ def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
     for root in workspaces:
         workspace = open_workspace(open_store(root))
         cube = workspace.cube()
-        group = open_labels(workspace.store.zarr(LABELS))
-        if group.attrs["cube"] != cube.fingerprint:
-            raise UnusableInput(f"The labels in {root} are of other pixels than its cube's; run 'geoloom label' again.")
-        label: zarr.Array[Any] = group["label"]  # type: ignore[assignment]
+        made = open_made_labels(workspace)
         classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
         if fields and cube.bands != fields[0].cube.bands:
             raise UnusableInput(
                 f"{root} has the bands {', '.join(cube.bands)} and {fields[0].workspace.store.url} has "
                 f"{', '.join(fields[0].cube.bands)}; train on scenes of the same bands."
             )
-        table = classes.translation(tuple(group.attrs["classes"]))  # type: ignore[arg-type]
+        labels = FieldLabels(made, classes.translation(made.classes.names), params.least_confidence)
         plan = plan_chips(
-            lambda w, label=label, table=table: table[np.asarray(label[w])],  # type: ignore[misc]
+            labels.read,
             (cube.grid.shape[0], cube.grid.shape[1]),
             chip=params.chip,
             classes=len(classes),
             share=params.validation_share,
             seed=params.seed,
         )
-        fields.append(_Field(workspace, cube, label, table, plan))
+        fields.append(_Field(workspace, cube, labels, plan))
     if not fields:
         raise UnusableInput("No workspace was given to train on; name at least one.")
     return fields
@@ -228,7 +241,7 @@ def _lineage(params: TrainParams, fields: list[_Field], *, imagenet: bool) -> di
     """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
     return {
         "fingerprints": [f.cube.fingerprint for f in fields],
-        "labels": [str(open_labels(f.workspace.store.zarr(LABELS)).attrs["made_by"]) for f in fields],
+        "labels": [str(f.labels.made.about["made_by"]) for f in fields],
         "attribution": sorted({s.attribution for f in fields for s in f.workspace.sources if s.attribution}),
         "recipe": params.model_dump(mode="json", exclude={"resume"}),
         "imagenet": imagenet,

@@ -63,7 +63,7 @@ def unpack_lines(data: bytes, number: int, window: Window) -> Walks:
 def _packed(name: str, objects: Objects) -> dict[str, NDArray[Any]]:
     encoded = [bytes(one) for one in shapely.to_wkb(objects.outlines)]
     return {
-        f"{name}.columns": np.stack([objects.ids, objects.pixels, objects.sums]),
+        f"{name}.columns": np.stack([objects.ids, objects.pixels, objects.sums, objects.names]),
         f"{name}.lengths": np.array([len(one) for one in encoded], np.int64),
         f"{name}.wkb": np.frombuffer(b"".join(encoded), np.uint8),
     }
@@ -75,5 +75,5 @@ def _unpacked(arrays: Any, name: str) -> Objects:
     encoded = [data[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
     outlines = np.empty(len(encoded), object)
     outlines[:] = shapely.from_wkb(encoded)
-    ids, pixels, sums = arrays[f"{name}.columns"]
-    return Objects(ids, pixels, sums, outlines)
+    ids, pixels, sums, names = arrays[f"{name}.columns"]
+    return Objects(ids, pixels, sums, outlines, names.astype(np.uint32))

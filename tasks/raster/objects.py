@@ -1,5 +1,7 @@
 """Objects of a class over a whole scene, found block by block: each has one outline and one id, wherever blocks meet.
 
+Where a map tells touching objects apart, they have names, and stay apart.
+
 Every block tells its own pieces; `Gathering` takes blocks in reading order and puts pieces that touch across an edge
 together. What it holds at a time are the objects of one row of blocks, and those that reach on into the next.
 """
@@ -29,13 +31,15 @@ class Objects:
     """Of a quantity over their pixels, such as probabilities in 254ths: whole numbers, so order does not matter."""
     outlines: NDArray[np.object_]
     """Polygons with their holes, along pixel edges, in columns and rows of the scene."""
+    names: NDArray[np.uint32]
+    """What the map calls them; 0 where it does not."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def chosen(self, which: NDArray[np.bool_]) -> Objects:
         """Some of them."""
-        return Objects(self.ids[which], self.pixels[which], self.sums[which], self.outlines[which])
+        return Objects(self.ids[which], self.pixels[which], self.sums[which], self.outlines[which], self.names[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,30 @@ class Pieces:
 
 
 def find_objects(
-    mask: NDArray[np.bool_], values: NDArray[np.uint8], window: Window, *, shape: tuple[int, int]
+    mask: NDArray[np.bool_],
+    values: NDArray[np.uint8],
+    window: Window,
+    *,
+    shape: tuple[int, int],
+    names: NDArray[np.uint32] | None = None,
 ) -> tuple[Objects, Pieces]:
-    """The connected regions of a mask: pixels that share an edge.
+    """The connected regions of a mask: pixels that share an edge, and a name where they have any.
 
     Args:
         mask: (y, x), a block of the class.
         values: (y, x), what is summed over each region.
         window: where the block lies in the scene.
         shape: rows and columns of the scene.
+        names: (y, x), what the map calls its objects; all 0 if None.
 
     Returns:
         Objects that lie within the block, and the parts of those that may go on in others.
     """
-    labels, count = ndimage.label(mask, output=np.int32)
+    if not mask.any():
+        nothing = _table([])
+        top, left = (np.zeros(n, np.int32) for n in mask.shape[::-1])
+        return nothing, Pieces(window, nothing, (top, top, left, left))
+    labels, count = _regions(mask, names)
     rows, cols = window
     flat = labels.ravel()
     places = np.flatnonzero(flat)
@@ -79,6 +93,7 @@ def find_objects(
         np.bincount(flat, minlength=count + 1)[1:].astype(np.int64),
         np.bincount(flat, weights=values.ravel(), minlength=count + 1)[1:].astype(np.int64),
         outlines,
+        np.zeros(count, np.uint32) if names is None else names[row, col],
     )
     goes_on = np.zeros(count + 1, bool)
     sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
@@ -90,6 +105,19 @@ def find_objects(
     numbers = np.where(goes_on, np.cumsum(goes_on), 0).astype(np.int32)
     top, bottom, left, right = (numbers[side] for side in sides)
     return found.chosen(~goes_on[1:]), Pieces(window, found.chosen(goes_on[1:]), (top, bottom, left, right))
+
+
+def _regions(mask: NDArray[np.bool_], names: NDArray[np.uint32] | None) -> tuple[NDArray[np.int32], int]:
+    if names is None:
+        labels, count = ndimage.label(mask, output=np.int32)
+        return labels, count
+    from skimage.measure import label  # 0.4 s to load, and few need it
+
+    _, dense = np.unique(names[mask], return_inverse=True)
+    values = np.zeros(mask.shape, np.int32)
+    values[mask] = dense + 1
+    labels, count = label(values, connectivity=1, return_num=True)
+    return labels.astype(np.int32), count
 
 
 def _valid(outline: shapely.Polygon) -> shapely.Polygon:
@@ -104,6 +132,7 @@ class _Open:
     first: int
     pixels: int
     total: int
+    name: int
     outlines: list[shapely.Polygon] = field(default_factory=list)
 
 
@@ -126,7 +155,7 @@ class Gathering:
         for n in range(len(parts)):
             self._parent.append(base + n)
             self._open[base + n] = _Open(
-                int(parts.ids[n]), int(parts.pixels[n]), int(parts.sums[n]), [parts.outlines[n]]
+                int(parts.ids[n]), int(parts.pixels[n]), int(parts.sums[n]), int(parts.names[n]), [parts.outlines[n]]
             )
         self._join(self._above[cols], _named(top, base))
         if cols.start > 0 and self._left is not None:
@@ -165,7 +194,8 @@ class Gathering:
     def _join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
         both = (one > 0) & (other > 0)
         for a, b in np.unique(np.stack([one[both], other[both]], axis=1), axis=0).tolist():
-            self._unite(a, b)
+            if self._open[self._root(a)].name == self._open[self._root(b)].name:
+                self._unite(a, b)
 
     def _unite(self, one: int, other: int) -> None:
         a, b = sorted((self._root(one), self._root(other)))
@@ -188,9 +218,9 @@ class Gathering:
 def _table(whole: list[_Open]) -> Objects:
     outlines = np.empty(len(whole), object)
     outlines[:] = [_joined(o.outlines) for o in whole]
-    columns = np.array([(o.first, o.pixels, o.total) for o in whole], np.int64).reshape(-1, 3)
-    ids, pixels, sums = columns.T
-    return Objects(ids, pixels, sums, outlines)
+    columns = np.array([(o.first, o.pixels, o.total, o.name) for o in whole], np.int64).reshape(-1, 4)
+    ids, pixels, sums, names = columns.T
+    return Objects(ids, pixels, sums, outlines, names.astype(np.uint32))
 
 
 def _joined(outlines: list[shapely.Polygon]) -> shapely.Polygon:

@@ -157,6 +157,18 @@ def _vector(documents: ET.Element, key: str, layer: Drawn, crs: str | None, *, s
     ET.SubElement(document, "blendMode").text = "0"
 
 
+def outline_symbol(name: str, colour: Colour, *, fill: int, width: float) -> ET.Element:
+    """QGIS's symbol of polygons: an outline of so many millimetres, filled as strongly as `fill` says, of 255."""
+    symbol = ET.Element("symbol", type="fill", name=name, alpha="1", clip_to_extent="1")
+    drawn = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
+    _options(
+        drawn,
+        {"color": _rgba(colour, fill), "outline_color": _rgba(colour, 255), "outline_width": str(width),
+         "style": "solid" if fill else "no", "outline_style": "solid", "outline_width_unit": "MM"},
+    )  # fmt: skip
+    return symbol
+
+
 def _options(parent: ET.Element, options: Mapping[str, str]) -> None:
     group = ET.SubElement(parent, "Option", type="Map")
     for name, value in options.items():

@@ -1,0 +1,63 @@
+"""The labels of a workspace as they stand: finished, of its cube, and whether a truth had a hand in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from infra.errors import UnusableInput
+from tasks.raster.classes import ClassMap, class_map
+from tasks.raster.grid import Window
+from tasks.raster.labels import open_labels
+from tasks.raster.truth import file_fingerprint
+from tasks.workspace import LABELS, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLabels:
+    """Labels, and what is known of how they were made."""
+
+    group: zarr.Group
+    about: dict[str, Any]
+
+    @property
+    def classes(self) -> ClassMap:
+        """Their classes in id order."""
+        return class_map(self.about["classes"])
+
+    def read(self, window: Window, what: str = "label") -> NDArray[Any]:
+        """(y, x) of `label`, `instance` or `confidence`."""
+        return np.asarray(self.group[what][window])  # type: ignore[index]
+
+    def refuse_their_truth(self, truth: str, *, ablation: bool) -> bool:
+        """Whether they were made from a truth, which then says nothing of their quality.
+
+        Raises:
+            UnusableInput: they were, and that is not what was asked for.
+        """
+        leaks = bool(self.about["from_truth"]) or file_fingerprint(truth) in self.about["sources"]
+        if leaks and not ablation:
+            raise UnusableInput(
+                f"The labels were made from {truth}, so scoring them against it says nothing; "
+                "give --ablation to do so on purpose."
+            )
+        return leaks
+
+
+def open_made_labels(workspace: Workspace) -> MadeLabels:
+    """Open a workspace's labels.
+
+    Raises:
+        UnusableInput: there are none, they are not finished, or they are of other pixels than the cube's.
+    """
+    group = open_labels(workspace.store.zarr(LABELS))
+    about: dict[str, Any] = dict(group.attrs)
+    if about["cube"] != workspace.cube().fingerprint:
+        raise UnusableInput(
+            f"The labels in {workspace.store.url} are of other pixels than its cube's; run 'geoloom label' again."
+        )
+    return MadeLabels(group, about)
