@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
 
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
 from models.sam_automatic import Regions, automatic_masks
-from models.sam_prompts import WINDOW, LinePiece, embedding_of, segment_boxes, segment_lines
+from models.sam_prompts import WINDOW, LinePiece, segment_boxes, segment_lines
+from models.segmenter import EncodedWindow, embedding_of
 from tasks.labelers import HALO, Labelled
 from tasks.params import LabelParams
 from tasks.raster.blend import TOP
@@ -67,7 +67,7 @@ class VectorLabeler:
             self._paint_polygons(labelled, asked, here[~lines], seen)
         return labelled
 
-    def _paint_polygons(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+    def _paint_polygons(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
         if not numbers.size:
             return
@@ -84,7 +84,7 @@ class VectorLabeler:
                 into, mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score)
             )
 
-    def _paint_lines(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+    def _paint_lines(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
         shape = into.label.shape
         owners, pieces = [], []
@@ -171,7 +171,8 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Prog
 def _look(view: SamView, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
     window = view.look(picture)
     regions = automatic_masks(window, points_per_side=POINTS)
-    return regions, mask_features(embedding_of(window), picture, regions.masks)
+    cells = window.sam.cells(window.shape)
+    return regions, mask_features(embedding_of(window), picture, regions.masks, cells=cells)
 
 
 def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
-from segment_anything.modeling import Sam
 
 from infra.device import choose_device
 from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import Store
 from models.sam import load_sam
-from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE
-from models.sam_prompts import WINDOW, embedding_of, open_window
+from models.sam_first import FirstSam
+from models.sam_prompts import WINDOW
+from models.segmenter import EncodedWindow, Segmenter, open_window, packed, packed_size
 from tasks.fetch_model import fetch_model
 from tasks.labelers import HALO
 from tasks.params import LabelParams
@@ -42,7 +41,7 @@ class SamView:
 
     store: Store
     cube: Cube
-    sam: Sam
+    sam: Segmenter
     name: str
     """Tells this SAM's embeddings from another's."""
     bands: tuple[int, ...]
@@ -59,7 +58,7 @@ class SamView:
             place = fetch_model(params.sam, progress=Silent())["folder"]
         else:
             name = f"{params.sam}-{file_fingerprint(place)[:16]}"
-        sam = load_sam(params.sam, Path(place), device=choose_device(device))
+        sam = FirstSam(load_sam(params.sam, Path(place), device=choose_device(device)))
         return cls(store, cube, sam, name, rgb_bands(cube.bands))
 
     def around(self, window: Window) -> Window:
@@ -74,15 +73,14 @@ class SamView:
         picture[~valid] = 0
         return picture
 
-    def look(self, picture: NDArray[np.uint8]) -> SamPredictor:
+    def look(self, picture: NDArray[np.uint8]) -> EncodedWindow:
         """A picture encoded, or its embedding as it was kept: the same bits either way."""
         key = f"{EMBEDDINGS}/{self.name}.{digest(picture)}"
-        shape = (EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
         kept = self.store.read(key)
-        if kept is None or len(kept) != 2 * np.prod(shape):
-            kept = embedding_of(open_window(self.sam, picture)).astype("<f2").tobytes()
+        if kept is None or len(kept) != packed_size(self.sam):
+            kept = packed(open_window(self.sam, picture))
             self.store.write(key, kept, durable=False)
-        return open_window(self.sam, picture, embedding=np.frombuffer(kept, "<f2").reshape(shape))
+        return open_window(self.sam, picture, kept=kept)
 
 
 def require_checkpoint(params: LabelParams) -> None:
