@@ -23,6 +23,8 @@ from models.hugging_face import import_transformers, load_network, reason_of
 
 LEAST_CONFIDENCE = 0.3
 """Masks that the network is less sure of are left out (its processor's default)."""
+EVEN = 0.5
+"""Probability above which a pixel is the object's."""
 SAME = 0.5
 """Intersection over union of two masks of a class above which they are one object."""
 
@@ -52,14 +54,19 @@ def load_text_sam(folder: Path, texts: Mapping[int, Sequence[str]], *, device: s
             is too long.
     """
     network = load_network("Sam3Model", folder, types=("sam3", "sam3_video"), device=device)
+    return TextSam(network, _processor(folder), texts)
+
+
+def _processor(folder: Path) -> Any:
+    for files in (("tokenizer.json", "vocab.json"), ("processor_config.json", "preprocessor_config.json")):
+        if not any((folder / file).is_file() for file in files):  # transformers would make do with an empty vocabulary
+            raise UnusableInput(f"{folder} lacks {files[0]}, without which SAM 3 reads no text; fetch the model again.")
     try:
-        processor = import_transformers().Sam3Processor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a missing or damaged file may raise nearly anything
+        return import_transformers().Sam3Processor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a damaged file may raise nearly anything
         raise UnusableInput(
-            f"The image processor and tokenizer in {folder} cannot be read ({reason_of(error)}); the folder needs "
-            "processor_config.json and tokenizer.json, too."
+            f"The image processor and tokenizer in {folder} cannot be read ({reason_of(error)}); fetch the model again."
         ) from error
-    return TextSam(network, processor, texts)
 
 
 class TextSam:
@@ -67,7 +74,7 @@ class TextSam:
 
     def __init__(self, network: Any, processor: Any, texts: Mapping[int, Sequence[str]]) -> None:
         self.network, self._processor = network, processor
-        self._asked = [(klass, *self._encoded(text)) for klass, listed in texts.items() for text in listed]
+        self._asked = {klass: [self._encoded(text) for text in listed] for klass, listed in texts.items()}
 
     @torch.inference_mode()
     def __call__(self, picture: NDArray[np.uint8]) -> Objects:
@@ -77,21 +84,28 @@ class TextSam:
         )["pixel_values"].to(self.network.device)  # fmt: skip
         seen = self.network.get_vision_features(frame)
         shape = (picture.shape[0], picture.shape[1])
-        found: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        for klass, text, mask in self._asked:
-            found.setdefault(klass, []).append(self._confident(seen, text, mask))
-        masks, classes, confidences = [torch.zeros(0, *shape, dtype=torch.bool)], [], [torch.zeros(0)]
-        for klass, parts in found.items():
-            probability, sure = (torch.cat(each) for each in zip(*parts, strict=True))  # n y x; n
-            chosen = distinct(probability > 0.5, sure)  # noqa: PLR2004 even odds
-            masks.append(_enlarged(probability[chosen], shape).cpu())
-            confidences.append(sure[chosen].cpu())
-            classes += [klass] * len(chosen)
-        confidence = torch.cat(confidences)
-        order = torch.argsort(-confidence, stable=True)
-        return Objects(
-            torch.cat(masks)[order].numpy(), np.array(classes, np.uint8)[order.numpy()], confidence[order].numpy()
-        )
+        parts = [self._of_class(seen, texts, shape) for texts in self._asked.values()]
+        masks, sure = (torch.cat(each).cpu() for each in zip(*parts, strict=True))
+        classes = np.repeat(np.array([*self._asked], np.uint8), [len(part[0]) for part in parts])
+        order = torch.argsort(-sure, stable=True)
+        return Objects(masks[order].numpy(), classes[order.numpy()], sure[order].numpy())
+
+    def _of_class(self, seen: Any, texts: Sequence[Any], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Masks n y x and confidences of the objects that any text of a class finds."""
+        found = [self._of_text(seen, *text) for text in texts]
+        probability, sure = (torch.cat(each) for each in zip(*found, strict=True))
+        chosen = distinct(probability > EVEN, sure)
+        if not len(chosen):
+            return torch.zeros(0, *shape, dtype=torch.bool, device=sure.device), sure[chosen]
+        large = functional.interpolate(probability[chosen][None], shape, mode="bilinear", align_corners=False)[0]
+        return large > EVEN, sure[chosen]
+
+    def _of_text(self, seen: Any, text: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities, coarse, n y x, and confidences of what a text finds."""
+        out = self.network(vision_embeds=seen, text_embeds=text, attention_mask=mask)
+        sure = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
+        keep = sure > LEAST_CONFIDENCE
+        return out.pred_masks[0, keep].sigmoid(), sure[keep]
 
     @torch.inference_mode()
     def _encoded(self, text: str) -> tuple[Any, Tensor]:
@@ -102,28 +116,14 @@ class TextSam:
             raise UnusableInput(f"The text '{text}' is longer than the {most} tokens that SAM 3 reads; shorten it.")
         return self.network.get_text_features(**tokens), tokens["attention_mask"]
 
-    def _confident(self, seen: Any, text: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities, coarse, n y x, and confidences, n, of what a text finds."""
-        out = self.network(vision_embeds=seen, text_embeds=text, attention_mask=mask)
-        sure = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
-        keep = sure > LEAST_CONFIDENCE
-        return out.pred_masks[0, keep].sigmoid(), sure[keep]
-
 
 def distinct(masks: Tensor, confidences: Tensor) -> Tensor:
     """Which masks n y x to keep, the surest first: of those that are one object the surest; none that is empty."""
     flat = masks.flatten(1).float()
     common, area = flat @ flat.T, flat.sum(1)  # whole numbers below 2^24: exact in float32
-    same = common > SAME * (area[:, None] + area - common)
+    same = (common > SAME * (area[:, None] + area - common)).cpu()
     kept: list[int] = []
     for n in torch.argsort(-confidences, stable=True).tolist():
-        if area[n] > 0 and not same[n, kept].any():
+        if same[n, n] and not same[n, kept].any():  # an empty mask is not even the same as itself
             kept.append(n)
     return torch.tensor(kept, dtype=torch.long, device=masks.device)
-
-
-def _enlarged(probability: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Masks n y x in the pixels of the picture, of coarse probabilities."""
-    if not len(probability):
-        return torch.zeros(0, *shape, dtype=torch.bool)
-    return functional.interpolate(probability[None], shape, mode="bilinear", align_corners=False)[0] > 0.5  # noqa: PLR2004 even odds

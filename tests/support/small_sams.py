@@ -148,5 +148,13 @@ def _detector() -> dict[str, object]:
 def _save(kind: type, config: object, folder: Path, seed: int) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        kind(config).save_pretrained(folder)
+        network = kind(config)
+        # As they come, all weights are near 0 and all masks alike.
+        for weights in network.parameters():
+            if weights.ndim > 1:
+                torch.nn.init.normal_(weights, std=1.5 / weights[0].numel() ** 0.5)
+        for name, bias in network.named_parameters():
+            if name.endswith("presence_head.layer3.bias"):
+                torch.nn.init.constant_(bias, 3.0)  # SAM 3 takes what it is asked for to be there
+        network.save_pretrained(folder)
     return folder
