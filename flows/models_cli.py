@@ -31,10 +31,15 @@ def show_model(name: str = "default", /, *, show: Show = Show()) -> None:
 
 
 @models_app.command(name="fetch")
-def fetch_model(name: str, /, *, show: Show = Show()) -> None:
-    """Fetch weights: sam-vit-t, sam-vit-b, sam-vit-l, sam-vit-h, efficientnet-lite0."""
+def fetch_model(name: str, /, *, accept_license: bool = False, show: Show = Show()) -> None:
+    """Fetch weights: sam-vit-t, -b, -l, -h, sam2-tiny, -small, -base-plus, -large, sam3, efficientnet-lite0.
+
+    Parameters
+    ----------
+    accept_license: You have read the licence of SAM 3 and accept it.
+    """
     with show.speak("models fetch") as (outcome, progress):
         from tasks.fetch_model import fetch_model as step
 
-        outcome.outputs |= step(name, progress=progress)
+        outcome.outputs |= step(name, progress=progress, accept_license=accept_license)
         outcome.lines.append(f"{name}: {outcome.outputs['folder']}")

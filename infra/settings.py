@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="CUDA_VISIBLE_DEVICES",
         description="The GPUs that processes may use, as CUDA reads it: numbers or names with commas between them.",
+    )
+    hub_url: str = Field(
+        default="https://huggingface.co", validation_alias="HF_ENDPOINT", description="The Hugging Face hub's address."
+    )
+    hub_token: SecretStr | None = Field(
+        default=None, validation_alias="HF_TOKEN", description="Your token there, for models that ask who fetches them."
     )
     patience: float | None = Field(
         default=None,

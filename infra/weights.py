@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import UnusableInput
+from infra.hub import HUB, SUMS, read_sums
 from infra.origins import Download, NpmPackage, Origin, Wheel
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -84,7 +85,7 @@ def known_weights(name: str) -> Weights:
         UnusableInput: there is no such name.
     """
     if name not in WEIGHTS:
-        raise UnusableInput(f"There are no weights named '{name}'; choose one of {', '.join(WEIGHTS)}.")
+        raise UnusableInput(f"There are no weights named '{name}'; choose one of {', '.join([*WEIGHTS, *HUB])}.")
     return WEIGHTS[name]
 
 
@@ -106,6 +107,29 @@ def find_weights(name: str, *, cache: Path, local: Path | None) -> Path | None:
     kept = cached_folder(name, cache=cache)
     try:
         check_files(kept, files)
+    except UnusableInput:
+        return None
+    return kept
+
+
+def find_hub(name: str, *, cache: Path, local: Path | None) -> Path | None:
+    """The folder of a model of the hub, every file checked that its SHA256SUMS names; None where it must be fetched.
+
+    Args:
+        name: one of `HUB`.
+        cache: as for `find_weights`.
+        local: the user's own folder; the model's stands in it under its name.
+
+    Raises:
+        UnusableInput: a file in the user's own folder is not what SHA256SUMS says.
+    """
+    own = None if local is None else local / name
+    if own is not None and (own / "config.json").is_file():
+        check_files(own, read_sums(own) or {})
+        return own.resolve()
+    kept = cached_folder(name, cache=cache)
+    try:
+        check_files(kept, read_sums(kept) or {SUMS: ""})
     except UnusableInput:
         return None
     return kept

@@ -18,34 +18,37 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from infra.errors import UnusableInput
-from models.sam_onnx_encoder import EMBEDDING_SIZE
 
 UNDECIDED = 255
 """The class of a mask that mixes classes or lies where the truth says nothing."""
 
 
 def mask_features(
-    embedding: NDArray[np.float32], image: NDArray[np.uint8], masks: NDArray[np.bool_]
+    embedding: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    *,
+    cells: tuple[float, float],
 ) -> NDArray[np.float32]:
     """The look of each mask: SAM's embedding, colour, size and shape.
 
-    The embedding covers the window resized to 1024 on its longer side, in cells of 16; a cell counts by the number of
-    the mask's pixels in it, so that masks smaller than a cell have features too.
+    A cell of the embedding counts by the number of the mask's pixels in it, so that masks smaller than a cell have
+    features too.
 
     Args:
-        embedding: (256, 64, 64), SAM's for this window.
+        embedding: (256, 64, 64) or so, SAM's for this window.
         image: (y, x, 3) uint8 RGB.
         masks: (n, y, x) bool, none empty.
+        cells: rows and columns of the embedding that a pixel takes.
 
     Returns:
         (n, 520) float32: mean and standard deviation of the embedding (512) and of the colours (6, in 0..1), log of the
         area in pixels, and compactness (1 for a square, towards 0 for lines).
     """
     height, width = image.shape[:2]
-    cells = EMBEDDING_SIZE / max(height, width)
-    row = (np.arange(height) + 0.5) * cells
-    column = (np.arange(width) + 0.5) * cells
-    cell = row.astype(np.intp)[:, None] * EMBEDDING_SIZE + column.astype(np.intp)  # (y, x) → index of its cell
+    row = (np.arange(height) + 0.5) * cells[0]
+    column = (np.arange(width) + 0.5) * cells[1]
+    cell = row.astype(np.intp)[:, None] * embedding.shape[2] + column.astype(np.intp)  # (y, x) → index of its cell
     flat = embedding.reshape(len(embedding), -1).astype(np.float64)  # (256, 4096)
     found = [_features(flat, cell[mask], image[mask] / 255.0, mask) for mask in masks]
     return np.array(found, np.float32).reshape(len(masks), 2 * len(flat) + 8)

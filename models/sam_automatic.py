@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
 from segment_anything.utils.amg import batched_mask_to_box, build_point_grid, calculate_stability_score
 from segment_anything.utils.amg import remove_small_regions as remove_small
 from torch import Tensor
 from torchvision.ops.boxes import batched_nms
+
+from models.segmenter import EncodedWindow, Prompts
 
 DUPLICATE = 0.7
 """Intersection over union of two masks' boxes above which the worse is dropped (the package's default)."""
@@ -38,7 +39,7 @@ class Regions:
 
 @torch.inference_mode()
 def automatic_masks(
-    window: SamPredictor,
+    window: EncodedWindow,
     *,
     points_per_side: int = 16,
     least_score: float = 0.8,
@@ -58,7 +59,7 @@ def automatic_masks(
         least_area: pixels; smaller masks are dropped, smaller holes and islands filled.
         batch: points decoded at once; each takes about 25 MB for its three masks.
     """
-    height, width = window.original_size
+    height, width = window.shape
     found = _Found(height, width)
     grid = build_point_grid(points_per_side) * [width, height]
     for start in range(0, len(grid), batch):
@@ -67,26 +68,16 @@ def automatic_masks(
 
 
 def _good(
-    window: SamPredictor, points: NDArray[np.float64], least_score: float, least_stability: float
+    window: EncodedWindow, points: NDArray[np.float64], least_score: float, least_stability: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Masks (n, y, x), predicted IoU and stability of those that are good enough, of three a point."""
-    sam = window.model
-    places = torch.as_tensor(window.transform.apply_coords(points, window.original_size), device=window.device)
-    labels = torch.ones(len(points), 1, dtype=torch.int, device=window.device)
-    sparse, dense = sam.prompt_encoder(points=(places[:, None], labels), boxes=None, masks=None)
-    low, scores = sam.mask_decoder(
-        image_embeddings=window.features,
-        image_pe=sam.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
-        multimask_output=True,
-    )
+    low, scores = window.sam.decode(window, Prompts(points=points[:, None]), multimask=True)
     keep = scores.flatten() > least_score
     low, scores = low.flatten(0, 1)[keep], scores.flatten()[keep]
-    masks = sam.postprocess_masks(low[:, None], window.input_size, window.original_size)[:, 0]
-    stability = calculate_stability_score(masks, sam.mask_threshold, OFFSET)
+    masks = window.sam.enlarge(low, window.shape)
+    stability = calculate_stability_score(masks, 0.0, OFFSET)
     keep = stability >= least_stability
-    return (masks > sam.mask_threshold)[keep], scores[keep], stability[keep]
+    return (masks > 0)[keep], scores[keep], stability[keep]
 
 
 class _Found:

@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
-from segment_anything.modeling import Sam
-from torch.nn import functional
 
 from infra.errors import UnusableInput
+from models.segmenter import EncodedWindow, Prompts
 
 WINDOW = 512
 """Pixels a side of the windows that suit SAM ViT-T, at 0.3 to 1 m a pixel."""
@@ -34,41 +31,8 @@ class Segmented:
     """(n,) in 0..1: the IoU that SAM predicts, times the mask's agreement with its prompt."""
 
 
-def open_window(sam: Sam, image: NDArray[np.uint8], *, embedding: NDArray[np.float16] | None = None) -> SamPredictor:
-    """The package's predictor with a window encoded: the slow part, done once for all prompts.
-
-    Args:
-        sam: from `load_sam`.
-        image: (y, x, 3) uint8 RGB; resized so that its longer side is 1024.
-        embedding: (256, 64, 64), this image's, where it has been encoded before.
-
-    Raises:
-        UnusableInput: the image is of another shape or dtype.
-    """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:  # noqa: PLR2004 (y, x, RGB)
-        raise UnusableInput(
-            f"SAM was given {image.dtype} of {image.shape}, expected (y, x, 3) uint8; choose three bands."
-        )
-    window = SamPredictor(sam)
-    if embedding is None:
-        window.set_image(np.ascontiguousarray(image))
-        return window
-    height, width = image.shape[:2]
-    window.original_size = (height, width)
-    window.input_size = window.transform.get_preprocess_shape(height, width, window.transform.target_length)
-    window.features = torch.from_numpy(embedding.astype(np.float32))[None].to(window.device)  # 1 256 64 64
-    window.is_image_set = True
-    return window
-
-
-def embedding_of(window: SamPredictor) -> NDArray[np.float32]:
-    """The window's embedding, (256, 64, 64) float32."""
-    embedding: NDArray[np.float32] = window.get_image_embedding()[0].cpu().numpy()
-    return embedding
-
-
 def segment_boxes(
-    window: SamPredictor, boxes: NDArray[np.float64], *, slack: float = 0.05, batch: int = 8
+    window: EncodedWindow, boxes: NDArray[np.float64], *, slack: float = 0.05, batch: int = 8
 ) -> Segmented:
     """The object in each box.
 
@@ -91,7 +55,7 @@ def segment_boxes(
         raise UnusableInput(
             f"Boxes came as {boxes.shape}, expected (n, 4) with x0 <= x1 and y0 <= y1; check their order."
         )
-    height, width = window.original_size
+    height, width = window.shape
     inside = np.clip(boxes, 0, [width, height, width, height])
     there = (inside[:, 2:] > inside[:, :2]).all(1)
     masks = np.zeros((len(boxes), height, width), bool)
@@ -99,10 +63,8 @@ def segment_boxes(
     chosen = np.flatnonzero(there)
     for start in range(0, len(chosen), batch):
         part = chosen[start : start + batch]
-        prompts = torch.as_tensor(inside[part], dtype=torch.float32, device=window.device)
-        prompts = window.transform.apply_boxes_torch(prompts, window.original_size)  # B 4
-        found, quality, _ = window.predict_torch(None, None, boxes=prompts, multimask_output=False)
-        for i, mask, predicted in zip(part, found[:, 0].cpu().numpy(), quality[:, 0].cpu().numpy(), strict=True):
+        found, quality = _asked(window, Prompts(boxes=inside[part].astype(np.float32)))
+        for i, mask, predicted in zip(part, found, quality, strict=True):
             rows, columns = _around(inside[i], slack, (height, width))
             masks[i, rows, columns] = mask[rows, columns]
             scores[i] = np.clip(predicted, 0, 1) * _box_agreement(masks[i], inside[i])
@@ -138,7 +100,7 @@ class LinePiece:
     """(y, x): the line widened to what it may have at most; what SAM's mask is cut to."""
 
 
-def segment_lines(window: SamPredictor, pieces: Sequence[LinePiece]) -> Segmented:
+def segment_lines(window: EncodedWindow, pieces: Sequence[LinePiece]) -> Segmented:
     """The road along each piece of a line.
 
     Points alone do not hold SAM ViT-T to a road: it floods into yards and desert (IoU 0.13 to 0.16 with the roads of
@@ -156,22 +118,19 @@ def segment_lines(window: SamPredictor, pieces: Sequence[LinePiece]) -> Segmente
         A mask a piece. The score is SAM's predicted IoU times the IoU of the mask with the core. A piece without core
         in the window gets an empty mask and score 0.
     """
-    height, width = window.original_size
+    height, width = window.shape
     masks = np.zeros((len(pieces), height, width), bool)
     scores = np.zeros(len(pieces), np.float32)
     for i, piece in enumerate(pieces):
         inside = ((piece.points >= 0) & (piece.points < [width, height])).all(1)
         if not inside.any() or not piece.core.any():
             continue
-        points = torch.as_tensor(piece.points[inside][None], dtype=torch.float32, device=window.device)  # 1 K 2
-        points = window.transform.apply_coords_torch(points, window.original_size)
-        labels = torch.ones(points.shape[:2], dtype=torch.int, device=window.device)
-        found, quality, _ = window.predict_torch(
-            points, labels, mask_input=_mask_prompt(window, piece.core), multimask_output=False
-        )
-        masks[i] = found[0, 0].cpu().numpy() & piece.corridor
+        points = piece.points[inside][None].astype(np.float32)  # 1 K 2
+        hint = (2 * window.sam.shrink(piece.core[None], window.shape) - 1) * _CERTAINTY
+        found, quality = _asked(window, Prompts(points=points, masks=hint))
+        masks[i] = found[0] & piece.corridor
         common = np.count_nonzero(masks[i] & piece.core) / np.count_nonzero(masks[i] | piece.core)
-        scores[i] = np.clip(float(quality[0, 0]), 0, 1) * common
+        scores[i] = np.clip(float(quality[0]), 0, 1) * common
     return Segmented(masks, scores)
 
 
@@ -179,12 +138,8 @@ _CERTAINTY = 10.0
 """Logit of a mask prompt's inside, and minus that of its outside; 4 gave roads IoU 0.730, this 0.745."""
 
 
-def _mask_prompt(window: SamPredictor, core: NDArray[np.bool_]) -> torch.Tensor:
-    """A mask of the window as SAM's mask prompt: 1 1 256 256 logits, the padding outside."""
-    prompt: torch.Tensor = torch.as_tensor(core, dtype=torch.float32, device=window.device)[None, None]  # 1 1 y x
-    rows, columns = (
-        max(1, side // 4) for side in window.input_size
-    )  # a mask prompt has a quarter of the input's resolution
-    prompt = functional.interpolate(prompt, (rows, columns), mode="area")
-    prompt = functional.pad(prompt, (0, 256 - columns, 0, 256 - rows))  # 1 1 256 256
-    return (2 * prompt - 1) * _CERTAINTY
+def _asked(window: EncodedWindow, prompts: Prompts) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """One mask a prompt, (n, y, x), and its predicted IoU, (n,)."""
+    low, quality = window.sam.decode(window, prompts, multimask=False)
+    masks = window.sam.enlarge(low[:, 0], window.shape) > 0
+    return masks.cpu().numpy(), quality[:, 0].cpu().numpy()

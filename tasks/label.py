@@ -24,12 +24,14 @@ from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import are_labels, are_of, create_labels, set_cube
+from tasks.raster.texts import texts_of
 from tasks.raster.truth import file_fingerprint
+from tasks.sam_weights import checkpoint_fingerprint, require_sam
 from tasks.units import read_entries, to_do, writing_to
 from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
-"""The option that names the file which each method starts from."""
+"""The option that names the file which each method starts from; text starts from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +59,27 @@ def label(
     """
     workspace = open_workspace(store)
     cube = workspace.cube()
-    source = getattr(params, FILE_OF[params.method])
+    source = "" if params.method == "text" else getattr(params, FILE_OF[params.method])
     if source is None:
         raise UnusableInput(f"Labelling with {params.method} needs a file; give it with --{FILE_OF[params.method]}.")
     wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
     if params.update:
         return _updated(params, source, workspace, wanted, grip=grip, progress=progress)
+    if params.method != "truth":
+        require_sam(params)
     about: dict[str, Any] = {
         "classes": workspace.classes.names,
         "made_by": params.method,
-        "sources": [file_fingerprint(source)],
+        "sources": [file_fingerprint(source)] if source else [],
         "from_truth": params.method == "truth" or params.from_truth,
-        "pieces": params.method == "few-shot",
+        "pieces": params.method in {"few-shot", "text"},
     }
-    recipe = {"params": params.model_dump(mode="json"), "about": about, "device": device}
+    recipe = {
+        "params": params.model_dump(mode="json", exclude={"accept_license"}),
+        "about": about,
+        "device": device,
+        "checkpoint": params.sam_checkpoint and checkpoint_fingerprint(params.sam_checkpoint),
+    }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
     marks = {unit: _mark(recipe | {"unit": unit}, params, cube, block) for unit, block in wanted.items()}
     orders = Orders(store, grip, params, source, fingerprint(recipe), device, cluster.lanes, cube.fingerprint)
@@ -105,6 +114,8 @@ def label(
     if not counts.any():
         raise UnusableInput(
             f"{source} labels no pixel that has data in the scene; check that both are of the same place."
+            if source
+            else "None of the texts is found in the scene; give others with --texts."
         )
     grip.check()
     set_cube(place, cube.fingerprint)
@@ -140,7 +151,7 @@ def _mark(recipe: dict[str, Any], params: LabelParams, cube: Cube, block: grids.
         return fingerprint(recipe, cube.digests[(-1, *cells_of(block))])
     # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; examples may lie anywhere.
     around = grids.grown(block, HALO)
-    seen = (slice(None), *cells_of(around)) if params.method == "vectors" else ()
+    seen = () if params.method == "few-shot" else (slice(None), *cells_of(around))
     statistics = [asdict(s) for s in cube.statistics]
     return fingerprint(recipe | {"statistics": statistics}, cube.digests[seen])
 
@@ -150,14 +161,15 @@ def _prepared(orders: Orders, workspace: Workspace, cube: Cube, *, progress: Pro
     params = orders.params
     if params.method == "truth":
         return orders
-    from tasks.sam_labelers import learn
-    from tasks.sam_view import SamView, require_checkpoint
-
-    require_checkpoint(params)
+    if params.method == "text":
+        texts_of(workspace.classes.names, params.texts)
     if params.sam_checkpoint is None:
-        fetch_model(params.sam, progress=progress)
-    if params.method == "vectors":
+        fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
+    if params.method != "few-shot":
         return orders
+    from tasks.sam_labelers import learn
+    from tasks.sam_view import SamView
+
     truth = source_truth(orders, workspace)
     view = SamView.of(orders.store, cube, params, device=orders.device)
     return replace(orders, learnt=learn(params, view, truth, progress=progress))

@@ -48,7 +48,7 @@ class Orders:
     grip: Grip
     params: LabelParams
     source: str
-    """The file that the method starts from."""
+    """The file that the method starts from; empty where there is none."""
     recipe: str
     """Fingerprint of everything that the labels depend on but the pixels."""
     device: str
@@ -105,6 +105,10 @@ def _labeler(orders: Orders, workspace: Workspace, cube: Cube) -> Labeler:
     params = orders.params
     if params.method == "truth":
         return TruthLabeler(source_truth(orders, workspace))
+    if params.method == "text":
+        from tasks.text_labeler import TextLabeler
+
+        return TextLabeler.of(cube, workspace.classes.names, params, device=orders.device)
     from tasks.sam_labelers import FewShotLabeler, VectorLabeler
     from tasks.sam_view import SamView
 

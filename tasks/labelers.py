@@ -31,6 +31,13 @@ class Labelled:
     """(y, x) 0...254 = p·254; 255 where there is no label."""
 
 
+def paint(into: Labelled, mask: NDArray[np.bool_], klass: int, *, instance: int, score: float) -> None:
+    """Give the pixels of a mask (y, x) a class, an object and a confidence of 0..1, whatever they had."""
+    into.label[mask] = klass
+    into.instance[mask] = instance
+    into.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)
+
+
 class Labeler(Protocol):
     """Labels a window of the grid; windows may come in any order and from several threads."""
 

@@ -21,6 +21,11 @@ def _split_commas(names: object) -> object:
     return names
 
 
+SamName = Literal[
+    "sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h",
+    "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large", "sam3",
+]  # fmt: skip
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """Names, given one by one or with commas between them."""
 
@@ -116,9 +121,10 @@ class IngestParams(Parameters):
 class LabelParams(Parameters):
     """How to label a cube."""
 
-    method: Literal["truth", "vectors", "few-shot"] = Field(
+    method: Literal["truth", "vectors", "few-shot", "text"] = Field(
         default="vectors",
-        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, named).",
+        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, named), "
+        "text (what SAM 3 finds by the classes' names).",
     )
     truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
     prompts: str | None = Field(default=None, description="vectors: building polygons and road lines.")
@@ -141,19 +147,28 @@ class LabelParams(Parameters):
         le=200,
         description="Width of road lines without a 'width' column; metres, pixels without CRS.",
     )
-    sam: Literal["sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"] = Field(
-        default="sam-vit-t", description="The SAM model."
+    texts: tuple[str, ...] = Field(
+        default=(), description="text: CLASS=TEXT,TEXT in place of the texts that a class is asked for by."
     )
+    sam: SamName | None = Field(default=None, description="The SAM model; sam-vit-t if none, for text sam3.")
     sam_checkpoint: str | None = Field(
-        default=None, description="A checkpoint of that SAM of your own (.pth, ViT-B/L/H) instead of the fetched one."
+        default=None,
+        description="Weights of that SAM of your own instead of the fetched ones: a .pth file (ViT-B/L/H) or a folder "
+        "with config.json and model.safetensors (SAM 2, SAM 3).",
     )
     update: bool = Field(
         default=False,
         description="truth: the file is an edited products/review.gpkg; only what was changed there changes.",
     )
+    accept_license: bool = Field(default=False, description="You have read the licence of SAM 3 and accept it.")
     from_truth: bool = Field(
         default=False, description="Prompts or examples were made from the truth that scores will use."
     )
+
+    @property
+    def backbone(self) -> SamName:
+        """The SAM that is asked."""
+        return self.sam or ("sam3" if self.method == "text" else "sam-vit-t")
 
 
 class TrainParams(Parameters):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
 
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
 from models.sam_automatic import Regions, automatic_masks
-from models.sam_prompts import WINDOW, LinePiece, embedding_of, segment_boxes, segment_lines
-from tasks.labelers import HALO, Labelled
+from models.sam_prompts import WINDOW, LinePiece, segment_boxes, segment_lines
+from models.segmenter import EncodedWindow, embedding_of
+from tasks.labelers import HALO, Labelled, paint
 from tasks.params import LabelParams
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
@@ -67,7 +69,7 @@ class VectorLabeler:
             self._paint_polygons(labelled, asked, here[~lines], seen)
         return labelled
 
-    def _paint_polygons(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+    def _paint_polygons(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
         if not numbers.size:
             return
@@ -80,11 +82,11 @@ class VectorLabeler:
             near, own = (widen(outline, 2 * reach, (shape[0], shape[1])) for reach in (slack, 0))
             # Outside its outline it takes only what no road has.
             free = own | (into.label == 0)
-            _paint(
+            paint(
                 into, mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score)
             )
 
-    def _paint_lines(self, into: Labelled, asked: SamPredictor, numbers: NDArray[np.intp], seen: Window) -> None:
+    def _paint_lines(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
         shape = into.label.shape
         owners, pieces = [], []
@@ -99,7 +101,7 @@ class VectorLabeler:
         found = segment_lines(asked, pieces)
         for number, asked_for, mask, score in zip(owners, pieces, found.masks, found.scores, strict=True):
             agreed = mask & asked_for.core
-            _paint(into, agreed, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+            paint(into, agreed, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
             doubtful |= mask ^ asked_for.core
         # Where SAM's edge and the line's own width disagree, and no other piece is sure, the label is nobody's to give.
         doubtful &= ~np.isin(into.label, self.shapes.label[numbers])
@@ -113,12 +115,7 @@ class FewShotLabeler:
 
     def __init__(self, view: SamView, classifier: FewShotClassifier) -> None:
         self.view, self.classifier = view, classifier
-        rows, self.columns = (-(-n // CORE) for n in view.cube.grid.shape)
-        if rows * self.columns > MOST_WINDOWS:
-            raise UnusableInput(
-                f"The scene has {rows * self.columns:,} windows of {CORE} pixels, and there are ids for "
-                f"{MOST_WINDOWS:,}; label it in parts, with 'geoloom ingest --bounds'."
-            )
+        self.columns = columns_of(view.cube.grid.shape)
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: large masks first, what lies on them later."""
@@ -132,8 +129,23 @@ class FewShotLabeler:
         first = first_piece(window, self.columns)
         for number, (mask, klass, p) in enumerate(zip(regions.masks, classes, sure, strict=True), 1):
             if p >= LEAST_CONFIDENCE:
-                _paint(labelled, mask, int(klass), instance=first + number, score=float(p))
+                paint(labelled, mask, int(klass), instance=first + number, score=float(p))
         return labelled
+
+
+def columns_of(shape: Sequence[int]) -> int:
+    """Windows side by side in a scene.
+
+    Raises:
+        UnusableInput: it has more windows than there are ids for their pieces.
+    """
+    rows, columns = (-(-n // CORE) for n in shape)
+    if rows * columns > MOST_WINDOWS:
+        raise UnusableInput(
+            f"The scene has {rows * columns:,} windows of {CORE} pixels, and there are ids for {MOST_WINDOWS:,}; "
+            "label it in parts, with 'geoloom ingest --bounds'."
+        )
+    return columns
 
 
 def first_piece(window: Window, columns: int) -> int:
@@ -171,7 +183,8 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Prog
 def _look(view: SamView, picture: NDArray[np.uint8]) -> tuple[Regions, NDArray[np.float32]]:
     window = view.look(picture)
     regions = automatic_masks(window, points_per_side=POINTS)
-    return regions, mask_features(embedding_of(window), picture, regions.masks)
+    cells = window.sam.cells(window.shape)
+    return regions, mask_features(embedding_of(window), picture, regions.masks, cells=cells)
 
 
 def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
@@ -198,9 +211,3 @@ def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
         chosen.append(best)
         shown += counts[best]
     return [inside[n] for n in sorted(chosen)]
-
-
-def _paint(into: Labelled, mask: NDArray[np.bool_], klass: int, *, instance: int, score: float) -> None:
-    into.label[mask] = klass
-    into.instance[mask] = instance
-    into.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)

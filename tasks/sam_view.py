@@ -13,54 +13,33 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
-from segment_anything.modeling import Sam
 
 from infra.device import choose_device
-from infra.errors import UnusableInput
-from infra.progress import Silent
 from infra.store import Store
 from models.sam import load_sam
-from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE
-from models.sam_prompts import WINDOW, embedding_of, open_window
-from tasks.fetch_model import fetch_model
+from models.sam_first import FirstSam
+from models.sam_later import load_later_sam
+from models.sam_prompts import WINDOW
+from models.segmenter import EncodedWindow, Segmenter, open_window, packed, packed_size
 from tasks.labelers import HALO
-from tasks.params import LabelParams
+from tasks.params import LabelParams, SamName
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
 from tasks.raster.grid import Window, crop_to, grown
 from tasks.raster.picture import rgb_bands, to_rgb
-from tasks.raster.truth import file_fingerprint
+from tasks.sam_weights import find_sam
 
 CORE = WINDOW - 2 * HALO
 EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
-class SamView:
-    """A SAM before a cube."""
+class Pictures:
+    """A cube as pictures."""
 
-    store: Store
     cube: Cube
-    sam: Sam
-    name: str
-    """Tells this SAM's embeddings from another's."""
     bands: tuple[int, ...]
-
-    @classmethod
-    def of(cls, store: Store, cube: Cube, params: LabelParams, *, device: str) -> SamView:
-        """The SAM that is asked for; its weights must be there (`fetch_sam`).
-
-        Raises:
-            UnusableInput: its weights are damaged or of another network.
-        """
-        place, name = params.sam_checkpoint, str(params.sam)
-        if place is None:
-            place = fetch_model(params.sam, progress=Silent())["folder"]
-        else:
-            name = f"{params.sam}-{file_fingerprint(place)[:16]}"
-        sam = load_sam(params.sam, Path(place), device=choose_device(device))
-        return cls(store, cube, sam, name, rgb_bands(cube.bands))
+    """Red, green and blue."""
 
     def around(self, window: Window) -> Window:
         """A window with its halo, cut at the scene's border."""
@@ -74,24 +53,38 @@ class SamView:
         picture[~valid] = 0
         return picture
 
-    def look(self, picture: NDArray[np.uint8]) -> SamPredictor:
+
+@dataclass(frozen=True, slots=True)
+class SamView(Pictures):
+    """A SAM before a cube."""
+
+    store: Store
+    sam: Segmenter
+    name: str
+    """Tells this SAM's embeddings from another's."""
+
+    @classmethod
+    def of(cls, store: Store, cube: Cube, params: LabelParams, *, device: str) -> SamView:
+        """The SAM that is asked for; its weights should be there (`fetch_model`).
+
+        Raises:
+            UnusableInput: its weights are damaged or of another network.
+        """
+        place, name = find_sam(params)
+        sam = _load(params.backbone, place, device=choose_device(device))
+        return cls(cube, rgb_bands(cube.bands), store, sam, name)
+
+    def look(self, picture: NDArray[np.uint8]) -> EncodedWindow:
         """A picture encoded, or its embedding as it was kept: the same bits either way."""
         key = f"{EMBEDDINGS}/{self.name}.{digest(picture)}"
-        shape = (EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
         kept = self.store.read(key)
-        if kept is None or len(kept) != 2 * np.prod(shape):
-            kept = embedding_of(open_window(self.sam, picture)).astype("<f2").tobytes()
+        if kept is None or len(kept) != packed_size(self.sam):
+            kept = packed(open_window(self.sam, picture))
             self.store.write(key, kept, durable=False)
-        return open_window(self.sam, picture, embedding=np.frombuffer(kept, "<f2").reshape(shape))
+        return open_window(self.sam, picture, kept=kept)
 
 
-def require_checkpoint(params: LabelParams) -> None:
-    """Raise where a checkpoint is named that does not go with the SAM that is asked for."""
-    if params.sam_checkpoint is None:
-        return
-    if params.sam == "sam-vit-t" or not params.sam_checkpoint.endswith(".pth"):
-        raise UnusableInput(
-            f"--sam-checkpoint was {params.sam_checkpoint} for {params.sam}; expected a .pth file of sam-vit-b, l or h."
-        )
-    if not Path(params.sam_checkpoint).is_file():
-        raise UnusableInput(f"{params.sam_checkpoint} is missing; give the path of a checkpoint of {params.sam}.")
+def _load(kind: SamName, place: Path, *, device: str) -> Segmenter:
+    if kind in {"sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"}:
+        return FirstSam(load_sam(kind, place, device=device))
+    return load_later_sam(kind, place, device=device)

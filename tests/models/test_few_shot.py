@@ -16,7 +16,7 @@ def test_features_are_the_statistics_under_the_mask():
     masks = np.zeros((2, 128, 96), bool)
     masks[0, 20:60, 10:50] = True
     masks[1, 7, 5] = True  # a single pixel, smaller than a cell
-    features = mask_features(embedding, image, masks)
+    features = mask_features(embedding, image, masks, cells=(0.5, 0.5))
     assert features.shape == (2, 520)
     assert features.dtype == np.float32
 
@@ -35,14 +35,15 @@ def test_a_line_is_less_compact_than_a_square_and_the_border_counts_as_an_edge()
     masks = np.zeros((2, 64, 64), bool)
     masks[0] = True
     masks[1, 30:32] = True
-    compact = mask_features(np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8), masks)[:, 519]
+    embedding, image = np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)
+    compact = mask_features(embedding, image, masks, cells=(1.0, 1.0))[:, 519]
     assert compact[0] == pytest.approx(1)
     assert compact[1] == pytest.approx(16 * 128 / 132**2)
 
 
 def test_no_masks():
     features = mask_features(
-        np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8), np.zeros((0, 64, 64), bool)
+        np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8), np.zeros((0, 64, 64), bool), cells=(1, 1)
     )
     assert features.shape == (0, 520)
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_anything import SamAutomaticMaskGenerator
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from infra.errors import UnusableInput
 from models.sam import ENCODER_FILE, load_sam
 from models.sam_automatic import automatic_masks
-from models.sam_prompts import LinePiece, embedding_of, open_window, segment_boxes, segment_lines
+from models.sam_first import FirstSam
+from models.sam_prompts import LinePiece, segment_boxes, segment_lines
+from models.segmenter import Prompts, embedding_of, open_window, packed, packed_size
 
 WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights"
 pytestmark = pytest.mark.skipif(
@@ -37,7 +39,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam("sam-vit-t", WEIGHTS)
+    return FirstSam(load_sam("sam-vit-t", WEIGHTS))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_unasked_it_finds_the_houses_largest_first(window, scene):
 
 def test_its_masks_are_those_of_the_package(sam, window, scene):
     theirs = SamAutomaticMaskGenerator(
-        sam, points_per_side=5, points_per_batch=16, pred_iou_thresh=0.6, stability_score_thresh=0.7,
+        sam.network, points_per_side=5, points_per_batch=16, pred_iou_thresh=0.6, stability_score_thresh=0.7,
         min_mask_region_area=64,
     ).generate(scene[0])  # fmt: skip
     ours = automatic_masks(window, points_per_side=5, least_score=0.6, least_stability=0.7, batch=16)
@@ -136,8 +138,24 @@ def test_nothing_but_one_colour_may_give_no_mask_and_does_not_fail(sam):
     assert automatic_masks(window, points_per_side=2, least_score=2.0).masks.shape == (0, 64, 48)
 
 
-def test_an_embedding_has_its_shape(window):
+def test_an_embedding_is_kept_as_float16_and_given_back(sam, window, scene):
     assert embedding_of(window).shape == (256, 64, 64)
+    kept = packed(window)
+    assert len(kept) == packed_size(sam)
+    again = open_window(sam, scene[0], kept=kept)
+    assert again.shape == window.shape
+    assert np.array_equal(embedding_of(again), embedding_of(window).astype(np.float16))
+    assert packed(again) == kept
+
+
+def test_boxes_are_answered_as_by_the_package_s_own_predictor(sam, window, scene):
+    predictor = SamPredictor(sam.network)
+    predictor.set_image(scene[0])
+    masks, quality, low = predictor.predict(box=HOUSES[0], multimask_output=True)
+    found, scores = sam.decode(window, Prompts(boxes=HOUSES[:1].astype(np.float32)), multimask=True)
+    assert np.array_equal(found[0].numpy(), low)
+    assert np.array_equal(scores[0].numpy(), quality)
+    assert np.array_equal((sam.enlarge(found[0], SHAPE) > 0).numpy(), masks)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""The first Segment Anything as a `Segmenter`: Meta's package, whichever image encoder is in it.
+
+The longer side of a picture is resized to 1024 pixels, the other padded at its end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+from torch.nn import functional
+
+from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE
+from models.segmenter import Embedding, EncodedWindow, Prompts
+
+_MASK_SIZE = IMAGE_SIZE // 4
+"""Pixels a side of the masks that go in and come out."""
+
+
+class FirstSam:
+    """SAM ViT-T, B, L or H."""
+
+    shapes: tuple[tuple[int, int, int], ...] = ((EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE),)
+
+    def __init__(self, network: Sam) -> None:
+        self.network = network
+        self.device: torch.device = network.device
+        self._resize = ResizeLongestSide(IMAGE_SIZE)
+
+    @torch.inference_mode()
+    def encode(self, picture: NDArray[np.uint8]) -> Embedding:
+        """As `Segmenter.encode`."""
+        resized = torch.as_tensor(self._resize.apply_image(picture), device=self.device)  # y x 3
+        frame = self.network.preprocess(resized.permute(2, 0, 1).contiguous()[None])  # 1 3 1024 1024
+        return (self.network.image_encoder(frame),)
+
+    @torch.inference_mode()
+    def decode(self, window: EncodedWindow, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
+        """As `Segmenter.decode`."""
+        points = None
+        if prompts.points is not None:
+            places = self._placed(prompts.points, window.shape)
+            points = places, torch.ones(places.shape[:2], dtype=torch.int, device=self.device)
+        boxes = (
+            None if prompts.boxes is None else self._placed(prompts.boxes.reshape(-1, 2, 2), window.shape).flatten(1)
+        )
+        masks = None if prompts.masks is None else prompts.masks[:, None]  # n 1 256 256
+        sparse, dense = self.network.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        low, scores = self.network.mask_decoder(
+            image_embeddings=window.embedding[0],
+            image_pe=self.network.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        return low, scores
+
+    def enlarge(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:
+        """As `Segmenter.enlarge`."""
+        large: Tensor = self.network.postprocess_masks(masks[:, None], self._input_size(shape), shape)
+        return large[:, 0]
+
+    def shrink(self, masks: NDArray[np.bool_], shape: tuple[int, int]) -> Tensor:
+        """As `Segmenter.shrink`."""
+        rows, columns = (max(1, side // 4) for side in self._input_size(shape))
+        shares = torch.as_tensor(masks, dtype=torch.float32, device=self.device)[:, None]  # n 1 y x
+        shares = functional.interpolate(shares, (rows, columns), mode="area")
+        return functional.pad(shares, (0, _MASK_SIZE - columns, 0, _MASK_SIZE - rows))[:, 0]  # n 256 256
+
+    def cells(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """As `Segmenter.cells`."""
+        return EMBEDDING_SIZE / max(shape), EMBEDDING_SIZE / max(shape)
+
+    def _input_size(self, shape: tuple[int, int]) -> tuple[int, int]:
+        rows, columns = self._resize.get_preprocess_shape(*shape, IMAGE_SIZE)
+        return rows, columns
+
+    def _placed(self, places: NDArray[np.float32] | NDArray[np.float64], shape: tuple[int, int]) -> Tensor:
+        """Places (..., 2) x, y in the network's input; their dtype stays, for the package's bits hang on it."""
+        rows, columns = self._input_size(shape)
+        asked = torch.as_tensor(places, device=self.device)
+        return asked * torch.tensor([columns / shape[1], rows / shape[0]], dtype=asked.dtype, device=self.device)

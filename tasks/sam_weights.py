@@ -1,0 +1,62 @@
+"""Where the weights of the SAM lie that a labelling asks for, and whether they may be used."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from infra.errors import UnusableInput
+from infra.hub import HUB, read_sums, require_licence
+from infra.progress import Silent
+from infra.weights import check_files
+from tasks.fetch_model import fetch_model
+from tasks.params import LabelParams
+from tasks.raster.truth import file_fingerprint
+
+
+def require_sam(params: LabelParams) -> None:
+    """Raise where the SAM that is asked for cannot do what is asked, or may not be used; weights are not fetched.
+
+    Raises:
+        UnusableInput: it cannot be asked by text; its licence is not accepted; or a checkpoint is not there, is
+            damaged or does not go with it.
+    """
+    sam, checkpoint = params.backbone, params.sam_checkpoint
+    if params.method == "text" and sam != "sam3":
+        raise UnusableInput(f"--sam was {sam} for labelling by text, which only SAM 3 can; leave it out.")
+    require_licence(sam, accepted=params.accept_license)
+    if checkpoint is None:
+        return
+    if sam in HUB:
+        if not Path(checkpoint).is_dir():
+            raise UnusableInput(
+                f"--sam-checkpoint was {checkpoint} for {sam}; expected a folder with config.json and "
+                "model.safetensors."
+            )
+        check_files(Path(checkpoint), read_sums(Path(checkpoint)) or {})
+    elif sam == "sam-vit-t" or not checkpoint.endswith(".pth"):
+        raise UnusableInput(
+            f"--sam-checkpoint was {checkpoint} for {sam}; expected a .pth file of sam-vit-b, l or h, or a folder of "
+            "SAM 2 or SAM 3."
+        )
+    elif not Path(checkpoint).is_file():
+        raise UnusableInput(f"{checkpoint} is missing; give the path of a checkpoint of {sam}.")
+
+
+def find_sam(params: LabelParams) -> tuple[Path, str]:
+    """Where the SAM's weights lie, fetched if need be, and a name for what this SAM makes of a picture."""
+    sam, checkpoint = params.backbone, params.sam_checkpoint
+    if checkpoint is None:
+        folder = fetch_model(sam, progress=Silent(), accept_license=params.accept_license)["folder"]
+        return Path(folder), sam
+    return Path(checkpoint), f"{sam}-{checkpoint_fingerprint(checkpoint)[:16]}"
+
+
+def checkpoint_fingerprint(checkpoint: str) -> str:
+    """sha256 of a checkpoint's bytes; of a folder's, of what its files' are."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return file_fingerprint(checkpoint)
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".txt"})
+    listed = "".join(f"{path.name} {file_fingerprint(str(path))}\n" for path in files)
+    return hashlib.sha256(listed.encode()).hexdigest()

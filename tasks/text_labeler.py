@@ -1,0 +1,59 @@
+"""Labelling by text: what SAM 3 finds by the classes' names, in windows of a cube."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from infra.device import choose_device
+from models.sam_text import TextSam, load_text_sam
+from tasks.labelers import HALO, Labelled, paint
+from tasks.params import LabelParams
+from tasks.raster.classes import IGNORE
+from tasks.raster.cube import Cube
+from tasks.raster.grid import Window, shape_of
+from tasks.raster.picture import rgb_bands
+from tasks.raster.texts import texts_of
+from tasks.sam_labelers import PIECES, columns_of, first_piece
+from tasks.sam_view import CORE, Pictures
+from tasks.sam_weights import find_sam
+
+
+class TextLabeler:
+    """Objects that texts find; where classes overlap the surest wins, and what no text finds stays unlabelled.
+
+    SAM 3 sees 1008 pixels a side, and at most 200 objects of a text. It is shown the same windows of 512 as the other
+    SAMs: objects arrive twice as large, and a window has no 200 houses.
+    """
+
+    window, halo, pieces = CORE, HALO, True
+
+    def __init__(self, pictures: Pictures, sam: TextSam) -> None:
+        self.pictures, self.sam = pictures, sam
+        self.columns = columns_of(pictures.cube.grid.shape)
+
+    @classmethod
+    def of(cls, cube: Cube, classes: tuple[str, ...], params: LabelParams, *, device: str) -> TextLabeler:
+        """The labeler that is asked for; its weights should be there (`fetch_model`).
+
+        Raises:
+            UnusableInput: its weights are damaged or of another network, or a text cannot be asked.
+        """
+        texts = texts_of(classes, params.texts)
+        sam = load_text_sam(find_sam(params)[0], texts, device=choose_device(device))
+        return cls(Pictures(cube, rgb_bands(cube.bands)), sam)
+
+    def __call__(self, window: Window) -> Labelled:
+        """Label one window: the least sure first, the surest on top."""
+        seen = self.pictures.around(window)
+        shape = shape_of(seen)
+        labelled = Labelled(
+            seen, np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8)
+        )
+        found = self.sam(self.pictures.picture(seen))
+        first = first_piece(window, self.columns)
+        for n in reversed(range(min(len(found.masks), PIECES - 1))):
+            paint(
+                labelled, found.masks[n], int(found.classes[n]), instance=first + n + 1,
+                score=float(found.confidences[n]),
+            )  # fmt: skip
+        return labelled
