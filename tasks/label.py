@@ -14,6 +14,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
 from tasks.fetch_model import fetch_model
+from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, source_truth, unite
 from tasks.labelers import HALO
 from tasks.params import LabelParams
@@ -57,13 +58,18 @@ def label(
     source = getattr(params, FILE_OF[params.method])
     if source is None:
         raise UnusableInput(f"Labelling with {params.method} needs a file; give it with --{FILE_OF[params.method]}.")
+    owners = ""
+    if params.method == "vectors" and is_origin(source):
+        owners = fetch_prompts(source, workspace, grip=grip, progress=progress)
+    with opened_prompts(store, source) as path:
+        content = file_fingerprint(path)
     about: dict[str, Any] = {
         "classes": workspace.classes.names,
         "made_by": params.method,
-        "sources": [file_fingerprint(source)],
+        "sources": [content],
         "from_truth": params.method == "truth" or params.from_truth,
         "pieces": params.method == "few-shot",
-    }
+    } | ({"attribution": owners} if owners else {})
     recipe = {"params": params.model_dump(mode="json"), "about": about, "device": device}
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
     wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
@@ -74,7 +80,8 @@ def label(
     done = ledger.done() if kept else {}
     if any(done.get(unit) != mark for unit, mark in marks.items()):
         orders = _prepared(orders, workspace, cube, progress=progress)
-        open_tools(orders)
+        if note := open_tools(orders).note:
+            progress.note(note)
     if not kept:
         grip.check()
         ledger.forget_all()

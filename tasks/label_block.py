@@ -23,6 +23,7 @@ from infra.stopping import check
 from infra.store import Store
 from models.few_shot import FewShotClassifier
 from models.machine import one_thread
+from tasks.fetch_prompts import opened_prompts
 from tasks.labelers import Labeler, Labelled, TruthLabeler
 from tasks.params import LabelParams
 from tasks.raster.classes import IGNORE
@@ -32,8 +33,8 @@ from tasks.raster.grid import Window, crop_to, grown, shape_of, windows, within
 from tasks.raster.labels import SHARD, block_names, open_labels, write_labels
 from tasks.raster.pieces import Pairs, Sight, matching, renamed, smallest_ids
 from tasks.raster.shards import read_shards
-from tasks.raster.truth import Truth, open_truth
-from tasks.raster.vectors import read_shapes
+from tasks.raster.truth import Truth, VectorTruth, open_truth
+from tasks.raster.vectors import Shapes, read_shapes
 from tasks.units import replacing_shards, unit_of
 from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
@@ -48,7 +49,7 @@ class Orders:
     grip: Grip
     params: LabelParams
     source: str
-    """The file that the method starts from."""
+    """The file that the method starts from, or where prompts are fetched from."""
     recipe: str
     """Fingerprint of everything that the labels depend on but the pixels."""
     device: str
@@ -65,6 +66,8 @@ class _Tools:
     cube: Cube
     classes: int
     lanes: BoundedSemaphore
+    note: str
+    """What the user should know of the vectors it starts from; '' where it starts from none."""
 
 
 _OPENING = Lock()
@@ -83,8 +86,8 @@ def open_tools(orders: Orders) -> _Tools:
             _OPEN.clear()
             workspace = open_workspace(orders.store)
             cube = workspace.cube()
-            labeler = _labeler(orders, workspace, cube)
-            _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes))
+            labeler, note = _labeler(orders, workspace, cube)
+            _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes), note)
         return _OPEN[key]
 
 
@@ -97,26 +100,33 @@ def source_truth(orders: Orders, workspace: Workspace) -> Truth:
     params = orders.params
     return open_truth(
         orders.source, workspace.grid, workspace.classes, names=params.truth_classes,
-        vector_class=params.vector_class, road_width=params.road_width,
+        vector_class=params.vector_class, road_width=params.road_width, assume_crs=params.assume_crs,
     )  # fmt: skip
 
 
-def _labeler(orders: Orders, workspace: Workspace, cube: Cube) -> Labeler:
+def _labeler(orders: Orders, workspace: Workspace, cube: Cube) -> tuple[Labeler, str]:
+    """The labeler of a labelling, and what the user should know of its vectors."""
     params = orders.params
     if params.method == "truth":
-        return TruthLabeler(source_truth(orders, workspace))
+        truth = source_truth(orders, workspace)
+        return TruthLabeler(truth), _told(orders, truth.shapes) if isinstance(truth, VectorTruth) else ""
     from tasks.sam_labelers import FewShotLabeler, VectorLabeler
     from tasks.sam_view import SamView
 
     view = SamView.of(orders.store, cube, params, device=orders.device)
     if params.method == "vectors":
-        shapes = read_shapes(
-            orders.source, workspace.grid, workspace.classes, vector_class=params.vector_class,
-            road_width=params.road_width,
-        )  # fmt: skip
-        return VectorLabeler(view, shapes)
+        with opened_prompts(orders.store, orders.source) as path:
+            shapes = read_shapes(
+                path, workspace.grid, workspace.classes, vector_class=params.vector_class,
+                road_width=params.road_width, assume_crs=params.assume_crs,
+            )  # fmt: skip
+        return VectorLabeler(view, shapes), _told(orders, shapes)
     assert orders.learnt is not None
-    return FewShotLabeler(view, orders.learnt)
+    return FewShotLabeler(view, orders.learnt), ""
+
+
+def _told(orders: Orders, shapes: Shapes) -> str:
+    return f"{orders.source.rpartition('/')[2]}: {shapes.summary()}."
 
 
 def label_block(orders: Orders, block: Window, entry: Entry) -> None:

@@ -121,7 +121,10 @@ class LabelParams(Parameters):
         description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, named).",
     )
     truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
-    prompts: str | None = Field(default=None, description="vectors: building polygons and road lines.")
+    prompts: str | None = Field(
+        default=None,
+        description="vectors: a file of building polygons and road lines; or 'osm' or 'overture', which fetch them.",
+    )
     examples: str | None = Field(
         default=None, description="few-shot: a class raster or vector file of a few labelled windows."
     )
@@ -139,7 +142,10 @@ class LabelParams(Parameters):
         default=8.0,
         gt=0,
         le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+        description="Width of road lines that say nothing of theirs; metres, pixels without CRS.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="What the coordinates of prompts, truth or examples are in that name no CRS."
     )
     sam: Literal["sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"] = Field(
         default="sam-vit-t", description="The SAM model."
@@ -248,7 +254,10 @@ class EvaluateParams(Parameters):
         default=8.0,
         gt=0,
         le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+        description="Width of road lines that say nothing of theirs; metres, pixels without CRS.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="What the coordinates of a vector truth are in that names no CRS."
     )
     what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
     ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")

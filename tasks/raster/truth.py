@@ -17,9 +17,8 @@ from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place
 from tasks.raster.opening import open_raster
+from tasks.raster.vector_reading import is_vector_file
 from tasks.raster.vectors import Shapes, burn, read_shapes
-
-VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb"})
 
 
 class Truth(Protocol):
@@ -96,7 +95,14 @@ class VectorTruth:
 
 
 def open_truth(
-    path: str, grid: GeoBox, classes: ClassMap, *, names: tuple[str, ...], vector_class: str | None, road_width: float
+    path: str,
+    grid: GeoBox,
+    classes: ClassMap,
+    *,
+    names: tuple[str, ...],
+    vector_class: str | None,
+    road_width: float,
+    assume_crs: str | None = None,
 ) -> Truth:
     """Open truth for a grid.
 
@@ -107,12 +113,15 @@ def open_truth(
         names: names of the raster's ids from 0; needed where the file has no tag CLASS_NAMES.
         vector_class: the class of vectors that name none.
         road_width: ground metres (pixels without CRS), for lines without a width.
+        assume_crs: the CRS of vectors that name none.
 
     Raises:
         UnusableInput: unreadable, of another place, or of classes that the map does not have.
     """
-    if Path(path).suffix.lower() in VECTOR_SUFFIXES:
-        return VectorTruth(read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width))
+    if is_vector_file(path):
+        return VectorTruth(
+            read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width, assume_crs=assume_crs)
+        )
     with open_raster(path) as source:
         if source.dtypes[0] != "uint8":
             raise UnusableInput(f"{path} has pixels of type {source.dtypes[0]}; a class raster is uint8.")

@@ -1,5 +1,6 @@
 """Labelling: with the real Segment Anything on one small window of a world, and block by block with a truth."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,21 @@ def test_prompts_of_another_place_are_refused_and_old_labels_stay(workspace, wor
     with pytest.raises(UnusableInput, match="lies on the scene"):
         label(workspace, method="truth", truth=str(far))
     assert (np.asarray(open_labels(workspace / "labels.zarr")["label"][:]) == before).all()
+
+
+def test_what_vectors_hold_is_told(workspace, world, tmp_path):
+    import geopandas as gpd
+
+    frame = gpd.read_file(world.vectors, layer="buildings")
+    frame["class"] = "building"
+    frame.loc[frame.index[::2], "class"] = "castle"
+    frame.to_parquet(tmp_path / "some.parquet")
+    notes = []
+    telling = Silent()
+    telling.note = notes.append
+    params = LabelParams(method="truth", truth=str(tmp_path / "some.parquet"))
+    steps.label(params, str(workspace), run=RunParams(device="cpu"), progress=telling)
+    assert re.fullmatch(r"some\.parquet: \d+ shapes on the scene; \d+ of no class of the map, .* left out\.", notes[0])
 
 
 def test_labels_of_other_pixels_are_not_scored(workspace, world):
