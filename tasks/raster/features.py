@@ -68,7 +68,10 @@ def by_value(column: Any, rule: Callable[[str], Any], kind: type) -> NDArray[Any
         rule: takes a value as lower-case text, '' where it is missing.
         kind: numpy type of what it gives.
     """
-    codes, values = pd.factorize(column)
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # lists, which have no hash
+        codes, values = pd.factorize(pd.Series(column).astype(str))
     # A missing value has the code -1: the last entry.
     table: NDArray[Any] = np.array([*(rule(str(value).strip().lower()) for value in values), rule("")], kind)
     found: NDArray[Any] = table[codes]

@@ -36,7 +36,7 @@ KINDS: Mapping[str, float] = {
 """Metres of carriageway of OpenStreetMap's (and Overture's) drivable kinds; NaN where the kind says nothing.
 
 German design guidelines: one carriageway with hard shoulder of RQ 31 and one-lane ramps Q1 (RAA 2008); RQ 11 and RQ 9
-(RAL 2012); lorries, a lorry and a car, two cars that meet (RASt 06); field tracks (RLW 2016).
+(RAL 2012); two buses, a lorry and a car, two cars that meet (RASt 06); field tracks (RLW 2016).
 """
 
 _NUMBER = r"(\d+(?:[.,]\d+)?)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.raster import osm, overture
@@ -36,7 +37,7 @@ def meaning_of(layer: Layer, vector_class: str | None) -> Meaning:
     fallback = LAYER_CLASSES.get(layer.name.lower(), vector_class)
     names: NDArray[np.object_] = np.full(len(layer.geometry), fallback, object)
     width = np.full(len(layer.geometry), np.nan)
-    if "class" in layer.columns:
+    if "class" in layer.columns and not pd.api.types.is_numeric_dtype(layer.columns["class"]):
         names = by_value(layer.columns["class"], lambda said: said or fallback, object)
     if "width" in layer.columns:
         width = by_value(layer.columns["width"], metres, float)

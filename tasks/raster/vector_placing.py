@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 
 import numpy as np
 import pyproj
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
-from tasks.raster.features import are_lines, are_polygons
+from tasks.raster.features import LINES, POLYGONS, are_lines, are_polygons
 from tasks.raster.grid import Bounds, bounds_in, whole
 
 SLACK = 0.01
@@ -66,19 +66,19 @@ def to_pixels(geometry: NDArray[np.object_], crs: pyproj.CRS | None, grid: GeoBo
 def mended(geometry: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Valid geometries of the same kind, None where none is left; and which of them were not valid."""
     broken = ~shapely.is_valid(geometry)
-    if broken.any():
-        geometry = geometry.copy()
-        for number in np.flatnonzero(broken):
-            pick = are_polygons if are_polygons(geometry[number : number + 1])[0] else are_lines
-            parts = np.array(list(_parts(shapely.make_valid(geometry[number]))), object)
-            parts = parts[pick(parts)] if len(parts) else parts
-            geometry[number] = shapely.union_all(parts) if len(parts) else None
-    return geometry, broken
+    polygons = are_polygons(geometry)
+    made = geometry.copy()
+    made[broken] = shapely.make_valid(geometry[broken])
+    kept = np.where(polygons, are_polygons(made), are_lines(made))
+    for number in np.flatnonzero(broken & ~kept):
+        made[number] = _of_kind(made[number], POLYGONS if polygons[number] else LINES)
+    return made, broken
 
 
-def _parts(geometry: shapely.Geometry) -> Iterator[shapely.Geometry]:
-    for part in shapely.get_parts(geometry):
-        if shapely.get_type_id(part) == shapely.GeometryType.GEOMETRYCOLLECTION:
-            yield from _parts(part)
-        else:
-            yield part
+def _of_kind(geometry: shapely.Geometry, kinds: Collection[int]) -> shapely.Geometry | None:
+    """The parts of a collection that are of some types, as one geometry; None where there are none."""
+    parts = [geometry]
+    while any(shapely.get_type_id(part) == shapely.GeometryType.GEOMETRYCOLLECTION for part in parts):
+        parts = [inner for part in parts for inner in shapely.get_parts(part)]
+    kept = [part for part in parts if shapely.get_type_id(part) in kinds]
+    return shapely.union_all(kept) if kept else None

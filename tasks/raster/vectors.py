@@ -61,7 +61,7 @@ class Shapes:
 
     def summary(self) -> str:
         """How many there are, and what was mended or left out: `1,204 shapes on the scene; 3 invalid ones mended`."""
-        told = [f"{len(self):,} shapes on the scene"]
+        told = [f"{len(self):,} shape{'s' if len(self) != 1 else ''} on the scene"]
         if self.tally.mended:
             told.append(f"{self.tally.mended:,} invalid ones mended")
         if self.tally.unclassed:

@@ -143,7 +143,7 @@ def test_points_and_empty_shapes_are_left_out(tmp_path):
     found = read(str(path))
     assert len(found) == 1
     assert found.tally == Tally(others=1)
-    assert found.summary() == "1 shapes on the scene; 1 that are neither polygons nor lines left out"
+    assert found.summary() == "1 shape on the scene; 1 that are neither polygons nor lines left out"
 
 
 def test_what_is_mended_or_left_out_is_counted(tmp_path):
@@ -158,6 +158,7 @@ def test_what_is_mended_or_left_out_is_counted(tmp_path):
     assert found.tally == Tally(mended=2, unclassed=2)
     assert len(found) == 2
     assert shapely.is_valid(found.geometry).all()
+    assert len(read(write(tmp_path / "b.gpkg", shapes[:2], layer="buildings", **{"class": [1, 2]}))) == 2
     assert set(shapely.get_type_id(found.geometry)) <= {3, 6}
     np.testing.assert_allclose(shapely.area(found.geometry), [1800, 1600], rtol=1e-6)
 
