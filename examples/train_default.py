@@ -13,7 +13,8 @@ from pathlib import Path
 from flows import steps
 from flows.terminal import PlainLines
 from infra.settings import settings
-from tasks.params import ClusterParams, DeviceParams, IngestParams, LabelParams, TrainParams
+from tasks.label_params import LabelParams
+from tasks.params import ClusterParams, DeviceParams, IngestParams, TrainParams
 from tasks.raster.dubai import write_scene
 
 TILES = (1, 2, 3, 4, 5, 6)

@@ -18,12 +18,12 @@ from flows.models_cli import models_app
 from flows.show import Show
 from flows.terminal import Outcome, explain
 from flows.workspace_cli import Workspace, clean, collect, export, review, status
+from tasks.label_params import LabelParams
 from tasks.params import (
     ClusterParams,
     DeviceParams,
     EvaluateParams,
     IngestParams,
-    LabelParams,
     MosaicParams,
     PredictParams,
     RunParams,

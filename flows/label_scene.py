@@ -6,7 +6,8 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out
-from tasks.params import LabelParams, RunParams
+from tasks.label_params import LabelParams
+from tasks.params import RunParams
 
 
 @flow(name="label-scene")

@@ -13,11 +13,11 @@ from flows.gpu_pool import run_on_gpu_pool
 from infra.errors import UnusableInput
 from infra.lease import hold
 from infra.store import open_store
+from tasks.label_params import LabelParams
 from tasks.params import (
     DeviceParams,
     EvaluateParams,
     IngestParams,
-    LabelParams,
     PredictParams,
     RunParams,
     TrainParams,

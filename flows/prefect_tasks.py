@@ -9,13 +9,13 @@ from prefect import task
 
 from flows import steps
 from flows.artifacts import PrefectProgress, Share
+from tasks.label_params import LabelParams
 from tasks.params import (
     ClusterParams,
     DemoScenes,
     DeviceParams,
     EvaluateParams,
     IngestParams,
-    LabelParams,
     PredictParams,
     RunParams,
     TrainParams,

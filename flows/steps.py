@@ -9,16 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import (
     ClusterParams,
     DeviceParams,
     EvaluateParams,
     IngestParams,
-    LabelParams,
     LeaseParams,
     MosaicParams,
     PredictParams,
-    ReviewParams,
     RunParams,
     TrainParams,
     VectorizeParams,

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from flows import steps
 from flows.show import Show
 from infra.errors import UnusableInput
-from tasks.params import ReviewParams
+from tasks.label_params import ReviewParams
 
 Workspace = Annotated[str, Parameter(help="The workspace: a folder, or s3://bucket/prefix.")]
 Cog = Annotated[

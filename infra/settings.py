@@ -44,6 +44,16 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds to wait for a scheduler and its first worker, and for lost ones to return.",
     )
+    overpass_url: str = Field(
+        default="https://overpass-api.de/api/interpreter",
+        pattern=r"^https?://",
+        description="The Overpass server that is asked for OpenStreetMap's buildings and roads.",
+    )
+    overture_url: str = Field(
+        default="https://stac.overturemaps.org/catalog.json",
+        pattern=r"^https?://",
+        description="The STAC catalog that leads to Overture's releases.",
+    )
     gpu_pool: str = Field(default="gpu", description="The Prefect work pool that training and inference go to.")
 
 

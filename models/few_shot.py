@@ -124,6 +124,11 @@ class FewShotClassifier:
         self._model.fit(features[known], classes[known])
         return self
 
+    @property
+    def classes(self) -> frozenset[int]:
+        """Ids of the classes that it has learnt."""
+        return frozenset(int(n) for n in self._model.classes_)
+
     def predict(self, features: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The class of each mask and how sure it is.
 

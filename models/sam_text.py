@@ -74,6 +74,8 @@ class TextSam:
 
     def __init__(self, network: Any, processor: Any, texts: Mapping[int, Sequence[str]]) -> None:
         self.network, self._processor = network, processor
+        self.classes = frozenset(texts)
+        """Ids of those that are looked for."""
         self._asked = {klass: [self._encoded(text) for text in listed] for klass, listed in texts.items()}
 
     @torch.inference_mode()

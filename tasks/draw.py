@@ -45,6 +45,7 @@ def draw(store: Store, *, truth: EvaluateParams | None) -> str:
             names=truth.truth_classes,
             vector_class=truth.vector_class,
             road_width=truth.road_width,
+            assume_crs=truth.assume_crs,
         )
         panels.append(("truth", class_picture(known.read, window, classes=classes, side=SIDE)))
     with store.publishing("products/preview.png") as temporary:

@@ -70,6 +70,7 @@ def _evaluate(
         names=params.truth_classes,
         vector_class=params.vector_class,
         road_width=params.road_width,
+        assume_crs=params.assume_crs,
     )
     fold = np.arange(256, dtype=np.uint8)
     if 0 in truth.ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,23 +16,17 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
 from tasks.correct import correct, correct_again
-from tasks.fetch_model import fetch_model
-from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, source_truth, unite
+from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, unite
+from tasks.label_params import LabelParams
 from tasks.labelers import HALO
 from tasks.made_labels import open_made_labels
-from tasks.params import LabelParams
 from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import are_labels, are_of, create_labels, set_cube
-from tasks.raster.texts import texts_of
-from tasks.raster.truth import file_fingerprint
-from tasks.sam_weights import checkpoint_fingerprint, require_sam
 from tasks.units import read_entries, to_do, writing_to
+from tasks.ways import Way, about_ways, chosen_ways, prepared
 from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
-
-FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
-"""The option that names the file which each method starts from; text starts from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +54,38 @@ def label(
     """
     workspace = open_workspace(store)
     cube = workspace.cube()
-    source = "" if params.method == "text" else getattr(params, FILE_OF[params.method])
-    if source is None:
-        raise UnusableInput(f"Labelling with {params.method} needs a file; give it with --{FILE_OF[params.method]}.")
     wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
     if params.update:
-        return _updated(params, source, workspace, wanted, grip=grip, progress=progress)
-    if params.method != "truth":
-        require_sam(params)
-    about: dict[str, Any] = {
-        "classes": workspace.classes.names,
-        "made_by": params.method,
-        "sources": [file_fingerprint(source)] if source else [],
-        "from_truth": params.method == "truth" or params.from_truth,
-        "pieces": params.method in {"few-shot", "text"},
-    }
+        return _updated(params, workspace, wanted, grip=grip, progress=progress)
+    ways = chosen_ways(params, workspace, grip=grip, progress=progress)
+    about = about_ways(ways, workspace)
     recipe = {
         "params": params.model_dump(mode="json", exclude={"accept_license"}),
         "about": about,
         "device": device,
-        "checkpoint": params.sam_checkpoint and checkpoint_fingerprint(params.sam_checkpoint),
+        "weights": [way.weights for way in ways],
     }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
-    marks = {unit: _mark(recipe | {"unit": unit}, params, cube, block) for unit, block in wanted.items()}
-    orders = Orders(store, grip, params, source, fingerprint(recipe), device, cluster.lanes, cube.fingerprint)
+    marks = {unit: _mark(recipe | {"unit": unit}, ways, cube, block) for unit, block in wanted.items()}
+    orders = Orders(store, grip, ways, fingerprint(recipe), device, cluster.lanes, cube.fingerprint)
+    tells: frozenset[int] = frozenset()
     # A file that cannot be used must cost no labels: it is opened before anything is removed.
     kept = are_labels(place, cube.grid, **about)
     done = ledger.done() if kept else {}
     if any(done.get(unit) != mark for unit, mark in marks.items()):
-        orders = _prepared(orders, workspace, cube, progress=progress)
-        open_tools(orders)
+        ready = (prepared(way, workspace, device=device, progress=progress) for way in ways)
+        orders = replace(orders, ways=tuple(ready))
+        tools = open_tools(orders)
+        tells = tools.labeler.tells
+        for note in tools.notes:
+            progress.note(note)
     if not kept:
         grip.check()
         ledger.forget_all()
         store.delete_all(LABELS)
         store.delete_all("pieces")
         with writing_to(store):
-            create_labels(place, cube.grid, **about)
+            create_labels(place, cube.grid, **about, **_known(tells, workspace))
     pending = to_do(ledger, marks, places=(LABELS, "pieces"))
     if pending:
         set_cube(place, "")
@@ -111,12 +101,8 @@ def label(
         correct_again(store, cube, wanted, grip=grip, progress=progress)
     facts: list[Any] = [entry.facts for entry in read_entries(ledger, marks).values()]
     counts = np.sum([f["counts"] for f in facts], axis=0)
-    if not counts.any():
-        raise UnusableInput(
-            f"{source} labels no pixel that has data in the scene; check that both are of the same place."
-            if source
-            else "None of the texts is found in the scene; give others with --texts."
-        )
+    if not counts.any() and not any(f["objects"] for f in facts):
+        raise UnusableInput(_nothing_labelled(ways))
     grip.check()
     set_cube(place, cube.fingerprint)
     return _labelled(workspace, counts, sum(f["valid"] for f in facts), units=len(wanted), run=len(pending))
@@ -129,50 +115,49 @@ def _labelled(workspace: Workspace, counts: NDArray[np.int64], valid: int, *, un
 
 
 def _updated(
-    params: LabelParams, source: str, workspace: Workspace, wanted: dict[str, grids.Window], *, grip: Grip,
+    params: LabelParams, workspace: Workspace, wanted: dict[str, grids.Window], *, grip: Grip,
     progress: Progress,
 ) -> LabelledScene:  # fmt: skip
-    if params.method != "truth":
+    if params.method != ("truth",) or params.truth is None:
         raise UnusableInput(
-            f"--update takes what a person corrected, so it goes with the method truth, not {params.method}."
+            f"--update takes what a person corrected: expected --with truth --truth review.gpkg, given --with "
+            f"{','.join(params.method)}{'' if params.truth else ' and no --truth'}."
         )
-    touched = correct(source, workspace, wanted, grip=grip, progress=progress)
+    touched = correct(params.truth, workspace, wanted, grip=grip, progress=progress)
     counts, valid = np.zeros(len(workspace.classes), np.int64), 0  # labels that were imported have no ledger
     made, cube = open_made_labels(workspace), workspace.cube()
     for block in wanted.values():
         counts += np.bincount(made.read(block).ravel(), minlength=256)[: len(counts)]
-        valid += np.count_nonzero(cube.read(block, bands=())[1])
+        valid += int(np.count_nonzero(cube.read(block, bands=())[1]))
     return _labelled(workspace, counts, valid, units=len(wanted), run=len(touched))
 
 
-def _mark(recipe: dict[str, Any], params: LabelParams, cube: Cube, block: grids.Window) -> str:
+def _known(tells: frozenset[int], workspace: Workspace) -> dict[str, Any]:
+    """Which classes the labels tell from everything else, and what pixels of none of them are."""
+    return {
+        "known": [name for number, name in enumerate(workspace.classes.names) if number and number in tells],
+        "rest": "other" if 0 in tells else "unlabelled",
+    }
+
+
+def _nothing_labelled(ways: Sequence[Way]) -> str:
+    files = [way.source for way in ways if way.source]
+    if files:
+        return f"{files[0]} labels no pixel that has data in the scene; check that both are of the same place."
+    if any(way.method == "text" for way in ways):
+        return "None of the texts is found in the scene; give others with --texts."
+    return "SAM sees no object in the scene; look at it, or ask for more points with --points."
+
+
+def _mark(recipe: dict[str, Any], ways: Sequence[Way], cube: Cube, block: grids.Window) -> str:
     """The recipe and the pixels that a block's labels depend on."""
-    if params.method == "truth":
+    methods = {way.method for way in ways}
+    if methods == {"truth"}:
         return fingerprint(recipe, cube.digests[(-1, *cells_of(block))])
     # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; examples may lie anywhere.
-    around = grids.grown(block, HALO)
-    seen = () if params.method == "few-shot" else (slice(None), *cells_of(around))
+    seen = () if "few-shot" in methods else (slice(None), *cells_of(grids.grown(block, HALO)))
     statistics = [asdict(s) for s in cube.statistics]
     return fingerprint(recipe | {"statistics": statistics}, cube.digests[seen])
-
-
-def _prepared(orders: Orders, workspace: Workspace, cube: Cube, *, progress: Progress) -> Orders:
-    """Orders with what is made once for all jobs: SAM's weights on this machine, and what the examples teach."""
-    params = orders.params
-    if params.method == "truth":
-        return orders
-    if params.method == "text":
-        texts_of(workspace.classes.names, params.texts)
-    if params.sam_checkpoint is None:
-        fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
-    if params.method != "few-shot":
-        return orders
-    from tasks.sam_labelers import learn
-    from tasks.sam_view import SamView
-
-    truth = source_truth(orders, workspace)
-    view = SamView.of(orders.store, cube, params, device=orders.device)
-    return replace(orders, learnt=learn(params, view, truth, progress=progress))
 
 
 def _run(jobs: list[Job], what: str, *, cluster: Cluster, progress: Progress) -> None:

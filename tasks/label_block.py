@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore, Lock
 
 import numpy as np
@@ -21,10 +21,8 @@ from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.stopping import check
 from infra.store import Store
-from models.few_shot import FewShotClassifier
 from models.machine import one_thread
-from tasks.labelers import Labeler, Labelled, TruthLabeler
-from tasks.params import LabelParams
+from tasks.labelers import Labeler, Labelled
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -32,12 +30,14 @@ from tasks.raster.grid import Window, crop_to, grown, shape_of, windows, within
 from tasks.raster.labels import SHARD, block_names, open_labels, write_labels
 from tasks.raster.pieces import Pairs, Sight, matching, renamed, smallest_ids
 from tasks.raster.shards import read_shards
-from tasks.raster.truth import Truth, open_truth
-from tasks.raster.vectors import read_shapes
 from tasks.units import replacing_shards, unit_of
-from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
+from tasks.ways import Way, open_labeler
+from tasks.workspace import LABEL, LABELS, forgetting_damage, open_workspace
 
 NAMES = "pieces/names.npz"
+PIECES = 1 << 13
+"""Ids of a window: eight thousand objects in 384² pixels would have less than 20 each."""
+MOST_WINDOWS = (1 << 32) // PIECES - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,7 @@ class Orders:
 
     store: Store
     grip: Grip
-    params: LabelParams
-    source: str
-    """The file that the method starts from; empty where there is none."""
+    ways: tuple[Way, ...]
     recipe: str
     """Fingerprint of everything that the labels depend on but the pixels."""
     device: str
@@ -56,7 +54,6 @@ class Orders:
     """Windows that one process labels at once."""
     cube: str
     """Fingerprint of the cube."""
-    learnt: FewShotClassifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,8 @@ class _Tools:
     cube: Cube
     classes: int
     lanes: BoundedSemaphore
+    notes: list[str]
+    """What the user should know of the vectors it starts from."""
 
 
 _OPENING = Lock()
@@ -83,44 +82,11 @@ def open_tools(orders: Orders) -> _Tools:
             _OPEN.clear()
             workspace = open_workspace(orders.store)
             cube = workspace.cube()
-            labeler = _labeler(orders, workspace, cube)
-            _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes))
+            labeler, notes = open_labeler(orders.ways, workspace, cube, device=orders.device)
+            if labeler.pieces:
+                _require_ids(cube, labeler.window)
+            _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes), notes)
         return _OPEN[key]
-
-
-def source_truth(orders: Orders, workspace: Workspace) -> Truth:
-    """The truth, or the examples, that the method starts from.
-
-    Raises:
-        UnusableInput: the file cannot be used.
-    """
-    params = orders.params
-    return open_truth(
-        orders.source, workspace.grid, workspace.classes, names=params.truth_classes,
-        vector_class=params.vector_class, road_width=params.road_width,
-    )  # fmt: skip
-
-
-def _labeler(orders: Orders, workspace: Workspace, cube: Cube) -> Labeler:
-    params = orders.params
-    if params.method == "truth":
-        return TruthLabeler(source_truth(orders, workspace))
-    if params.method == "text":
-        from tasks.text_labeler import TextLabeler
-
-        return TextLabeler.of(cube, workspace.classes.names, params, device=orders.device)
-    from tasks.sam_labelers import FewShotLabeler, VectorLabeler
-    from tasks.sam_view import SamView
-
-    view = SamView.of(orders.store, cube, params, device=orders.device)
-    if params.method == "vectors":
-        shapes = read_shapes(
-            orders.source, workspace.grid, workspace.classes, vector_class=params.vector_class,
-            road_width=params.road_width,
-        )  # fmt: skip
-        return VectorLabeler(view, shapes)
-    assert orders.learnt is not None
-    return FewShotLabeler(view, orders.learnt)
 
 
 def label_block(orders: Orders, block: Window, entry: Entry) -> None:
@@ -149,11 +115,12 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
             rows, cols = (slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, block, strict=True))
             with tools.lanes:
                 found = tools.labeler((rows, cols))
+            if tools.labeler.pieces:
+                found = _numbered(found, (rows, cols), tools)
             own = within((rows, cols), found.seen)
-            kept = np.where(data, found.label[own], np.uint8(IGNORE))
-            label[part] = kept
-            instance[part] = np.where(kept == IGNORE, 0, found.instance[own])
-            confidence[part] = np.where(kept == IGNORE, 255, found.confidence[own])
+            label[part] = np.where(data, found.label[own], IGNORE)
+            instance[part] = np.where(data, found.instance[own], 0)
+            confidence[part] = np.where(data, found.confidence[own], 255)
             if tools.labeler.pieces:
                 edges.take((rows, cols), found)
     if tools.labeler.pieces:
@@ -165,8 +132,26 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
             **({"piece": instance} if tools.labeler.pieces else {}), instance=instance,
         )  # fmt: skip
     counts = np.bincount(label[label != IGNORE], minlength=tools.classes)
-    facts = {"counts": counts.tolist(), "valid": int(valid.sum())}
+    facts = {"counts": counts.tolist(), "valid": int(valid.sum()), "objects": bool(instance.any())}
     ledger.record(Entry(entry.unit, entry.fingerprint, digest(label, instance, confidence), short=False, facts=facts))
+
+
+def _require_ids(cube: Cube, size: int) -> None:
+    windows_there = int(np.prod([-(-n // size) for n in cube.grid.shape]))
+    if windows_there > MOST_WINDOWS:
+        raise UnusableInput(
+            f"The scene has {windows_there:,} windows of {size} pixels, and there are ids for {MOST_WINDOWS:,}; "
+            "label it in parts, with 'geoloom ingest --bounds'."
+        )
+
+
+def _numbered(found: Labelled, window: Window, tools: _Tools) -> Labelled:
+    """A window's own pieces with ids that no other window has."""
+    size = tools.labeler.window
+    columns = -(-tools.cube.grid.shape[1] // size)
+    first = (window[0].start // size * columns + window[1].start // size) * PIECES
+    there = (found.instance > 0) & (found.instance < PIECES)
+    return replace(found, instance=np.where(there, found.instance + np.uint32(first), 0).astype(np.uint32))
 
 
 class _Edges:

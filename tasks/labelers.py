@@ -1,4 +1,4 @@
-"""The ways of labelling, behind one Protocol: a window of the grid in, its labels out."""
+"""What labels a window of the grid, behind one Protocol, and how several are put together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
-from tasks.raster.grid import Window
+from tasks.raster.grid import Window, crop_to, grown, shape_of
 from tasks.raster.truth import Truth
 
 HALO = 64
@@ -26,16 +26,21 @@ class Labelled:
     label: NDArray[np.uint8]
     """(y, x) class ids; 255 = ignore."""
     instance: NDArray[np.uint32]
-    """(y, x) object ids, 0 = none: unique over the grid, or of this window's own pieces."""
+    """(y, x) object ids, 0 = none: unique over the grid, or of this window's own pieces, from 1."""
     confidence: NDArray[np.uint8]
-    """(y, x) 0...254 = p·254; 255 where there is no label."""
+    """(y, x) 0...254 = p·254; 255 where there is neither a class nor an object."""
 
+    @classmethod
+    def nothing(cls, seen: Window) -> Labelled:
+        """A window of which nothing is known."""
+        shape = shape_of(seen)
+        return cls(seen, np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8))
 
-def paint(into: Labelled, mask: NDArray[np.bool_], klass: int, *, instance: int, score: float) -> None:
-    """Give the pixels of a mask (y, x) a class, an object and a confidence of 0..1, whatever they had."""
-    into.label[mask] = klass
-    into.instance[mask] = instance
-    into.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)
+    def paint(self, mask: NDArray[np.bool_], klass: int, *, instance: int, score: float) -> None:
+        """Give the pixels of a mask (y, x) a class, an object and a confidence of 0..1, whatever they had."""
+        self.label[mask] = klass
+        self.instance[mask] = instance
+        self.confidence[mask] = round(min(max(score, 0.0), 1.0) * TOP)
 
 
 class Labeler(Protocol):
@@ -47,6 +52,9 @@ class Labeler(Protocol):
     """Pixels around a window that it labels as well."""
     pieces: bool
     """True where each window numbers what it sees for itself, so that objects have to be put together."""
+    tells: frozenset[int]
+    """Classes that it can find. Where 0 is one of them, pixels of none of the others are `other`; else they are
+    ignored."""
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window."""
@@ -58,10 +66,52 @@ class TruthLabeler:
     window, halo, pieces = 512, 0, False
 
     def __init__(self, truth: Truth) -> None:
-        self.truth = truth
+        self.truth, self.tells = truth, truth.ids
 
     def __call__(self, window: Window) -> Labelled:
         """Read one window of the truth."""
-        label = self.truth.read(window)
+        label, instance = self.truth.read(window), self.truth.objects(window)
         confidence = np.where(label == IGNORE, np.uint8(255), np.uint8(TOP))
-        return Labelled(window, label, np.zeros(label.shape, np.uint32), confidence)
+        return Labelled(window, label, np.where(label == IGNORE, 0, instance).astype(np.uint32), confidence)
+
+
+class CombinedLabeler:
+    """Several labelers: each fills in what those before it could not tell.
+
+    That is where they are silent, and where they say `other` only because they do not know the class that it finds.
+    """
+
+    pieces = True
+
+    def __init__(self, labelers: tuple[Labeler, ...], shape: tuple[int, int]) -> None:
+        """Put labelers together.
+
+        Args:
+            labelers: the most trusted first.
+            shape: rows and columns of the grid.
+        """
+        self.labelers, self.shape = labelers, shape
+        self.window = min(labeler.window for labeler in labelers)
+        self.halo = max(labeler.halo for labeler in labelers)
+        self.tells = frozenset[int]().union(*(labeler.tells for labeler in labelers))
+
+    def __call__(self, window: Window) -> Labelled:
+        """Label one window by all of them."""
+        into = Labelled.nothing(crop_to(grown(window, self.halo), self.shape))
+        told: set[int] = set()
+        count = 0
+        for labeler in self.labelers:
+            found = labeler(crop_to(grown(window, self.halo - labeler.halo), self.shape))
+            assert found.seen == into.seen
+            new = (into.label == 0) & ~np.isin(found.label, [0, IGNORE, *told])
+            free = new | ((into.label == IGNORE) & ((found.label != IGNORE) | (into.instance == 0)))
+            ids, numbers = np.unique(found.instance[free], return_inverse=True)
+            if ids.size and ids[0] == 0:
+                ids = ids[1:]
+            else:
+                numbers = numbers + 1
+            into.label[free], into.confidence[free] = found.label[free], found.confidence[free]
+            into.instance[free] = np.where(numbers > 0, numbers + count, 0)
+            count += len(ids)
+            told |= labeler.tells
+        return into

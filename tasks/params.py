@@ -13,7 +13,8 @@ Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 Window = tuple[int, int, int]
 
 
-def _split_commas(names: object) -> object:
+def split_commas(names: object) -> object:
+    """A text, or texts, with commas between names, as a tuple of names; anything else as it is."""
     if isinstance(names, str):
         names = (names,)
     if isinstance(names, list | tuple):
@@ -21,19 +22,14 @@ def _split_commas(names: object) -> object:
     return names
 
 
-SamName = Literal[
-    "sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h",
-    "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large", "sam3",
-]  # fmt: skip
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 """Names, given one by one or with commas between them."""
 
 
 class Parameters(BaseModel):
     """Frozen, and strict about names: an option that does not exist is refused, not swallowed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class LeaseParams(Parameters):
@@ -116,59 +112,6 @@ class IngestParams(Parameters):
         description="The folder that the scenes must lie in, where others put them: they are then opened as by a "
         "stranger's hand, without sidecars, overviews or network, and within limits of size.",
     )
-
-
-class LabelParams(Parameters):
-    """How to label a cube."""
-
-    method: Literal["truth", "vectors", "few-shot", "text"] = Field(
-        default="vectors",
-        description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, named), "
-        "text (what SAM 3 finds by the classes' names).",
-    )
-    truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
-    prompts: str | None = Field(default=None, description="vectors: building polygons and road lines.")
-    examples: str | None = Field(
-        default=None, description="few-shot: a class raster or vector file of a few labelled windows."
-    )
-    example_windows: tuple[Window, ...] = Field(
-        default=(), description="few-shot: row, column, size of each window of the examples to learn from."
-    )
-    truth_classes: Names = Field(
-        default=(),
-        description="Names of the truth's or examples' ids from 0, where the file does not say; 'ignore' is no class.",
-    )
-    vector_class: str | None = Field(
-        default=None, description="The class of vectors that name none by a 'class' column or their layer."
-    )
-    road_width: float = Field(
-        default=8.0,
-        gt=0,
-        le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
-    )
-    texts: tuple[str, ...] = Field(
-        default=(), description="text: CLASS=TEXT,TEXT in place of the texts that a class is asked for by."
-    )
-    sam: SamName | None = Field(default=None, description="The SAM model; sam-vit-t if none, for text sam3.")
-    sam_checkpoint: str | None = Field(
-        default=None,
-        description="Weights of that SAM of your own instead of the fetched ones: a .pth file (ViT-B/L/H) or a folder "
-        "with config.json and model.safetensors (SAM 2, SAM 3).",
-    )
-    update: bool = Field(
-        default=False,
-        description="truth: the file is an edited products/review.gpkg; only what was changed there changes.",
-    )
-    accept_license: bool = Field(default=False, description="You have read the licence of SAM 3 and accept it.")
-    from_truth: bool = Field(
-        default=False, description="Prompts or examples were made from the truth that scores will use."
-    )
-
-    @property
-    def backbone(self) -> SamName:
-        """The SAM that is asked."""
-        return self.sam or ("sam3" if self.method == "text" else "sam-vit-t")
 
 
 class TrainParams(Parameters):
@@ -270,30 +213,13 @@ class EvaluateParams(Parameters):
         default=8.0,
         gt=0,
         le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+        description="Width of road lines that say nothing of theirs; metres, pixels without CRS.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="What the coordinates of a vector truth are in that names no CRS."
     )
     what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
     ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")
-
-
-class ReviewParams(Parameters):
-    """How to look at labels."""
-
-    truth: str | None = Field(
-        default=None, description="A class raster or vector file to compare with, which had no part in the labels."
-    )
-    truth_classes: Names = Field(
-        default=(), description="Names of its ids from 0, where the file does not say; 'ignore' is no class."
-    )
-    vector_class: str | None = Field(default=None, description="The class of vectors that name none.")
-    road_width: float = Field(
-        default=8.0,
-        gt=0,
-        le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
-    )
-    places: int = Field(default=500, ge=1, le=100_000, description="Doubtful places to list, the worst first.")
-    ablation: bool = Field(default=False, description="Compare labels with the very truth they were made from.")
 
 
 class WorldParams(Parameters):
@@ -302,15 +228,3 @@ class WorldParams(Parameters):
     size: int = Field(default=2000, ge=256, le=200_000, description="Pixels a side.")
     seed: int = Field(default=0, ge=0, description="The same seed gives the same bits.")
     resolution: float = Field(default=0.5, gt=0, le=5, description="Metres a pixel.")
-
-
-class DemoScenes(Parameters):
-    """What the demo learns from and what it maps."""
-
-    learn: IngestParams
-    """A window of one scene."""
-    label: LabelParams
-    target: IngestParams
-    """Another scene, whole."""
-    truth: EvaluateParams
-    """The other scene's truth."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from infra.progress import Progress
 from infra.settings import settings
 from infra.storage import replacing
+from tasks.label_params import DemoScenes, LabelParams
 from tasks.make_world import make_world
-from tasks.params import DemoScenes, EvaluateParams, IngestParams, LabelParams, WorldParams
+from tasks.params import EvaluateParams, IngestParams, WorldParams
 from tasks.raster.dubai import write_prompts, write_scene
 
 CLASSES = ("other", "building", "road")
@@ -37,7 +38,7 @@ def prepare_demo(folder: Path, *, progress: Progress) -> DemoScenes:
             bounds, prompts, known = (450_100, 5_399_400, 450_500, 5_399_800), "learn_truth.gpkg", "target_truth.gpkg"
     return DemoScenes(
         learn=IngestParams(scenes=(str(folder / "learn.tif"),), bounds=bounds, classes=CLASSES),
-        label=LabelParams(method="vectors", prompts=str(folder / prompts), from_truth=True),
+        label=LabelParams(method=("vectors",), prompts=str(folder / prompts), from_truth=True),
         target=IngestParams(scenes=(str(folder / "target.tif"),), classes=CLASSES),
         truth=EvaluateParams(
             truth=str(folder / known), truth_classes=("ignore", "building", "road", "other", "other", "other")

@@ -25,9 +25,9 @@ from infra.progress import Progress, Task, counting
 from infra.stopping import check
 from infra.store import Store, write_json
 from models.metrics import Confusion
+from tasks.label_params import ReviewParams
 from tasks.label_report import Quality, report_page
 from tasks.made_labels import MadeLabels, open_made_labels
-from tasks.params import ReviewParams
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
 from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -14,8 +12,8 @@ from models.few_shot import FewShotClassifier, majority_classes, mask_features
 from models.sam_automatic import Regions, automatic_masks
 from models.sam_prompts import WINDOW, LinePiece, segment_boxes, segment_lines
 from models.segmenter import EncodedWindow, embedding_of
-from tasks.labelers import HALO, Labelled, paint
-from tasks.params import LabelParams
+from tasks.label_params import LabelParams
+from tasks.labelers import HALO, Labelled
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of, windows
@@ -34,9 +32,6 @@ POINTS = 12
 """A side of the grid that SAM is asked at: half the time of its 16, for few masks less."""
 EXAMPLES = 4
 """Example windows that are taken where none is named."""
-PIECES = 1 << 12
-"""Ids of a window; it never asks SAM for as many masks."""
-MOST_WINDOWS = (1 << 32) // PIECES - 1
 LEAST_CONFIDENCE = 0.5
 """Masks that the classifier is less sure of are not labelled."""
 
@@ -53,6 +48,7 @@ class VectorLabeler:
         self.view, self.shapes = view, shapes
         self.bounds = shapely.bounds(shapes.geometry)
         self.tree = shapely.STRtree(shapes.geometry)
+        self.tells = frozenset({0, *shapes.label.tolist()})
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: roads first, buildings on top of them."""
@@ -82,9 +78,7 @@ class VectorLabeler:
             near, own = (widen(outline, 2 * reach, (shape[0], shape[1])) for reach in (slack, 0))
             # Outside its outline it takes only what no road has.
             free = own | (into.label == 0)
-            paint(
-                into, mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score)
-            )
+            into.paint(mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
 
     def _paint_lines(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen
@@ -101,11 +95,31 @@ class VectorLabeler:
         found = segment_lines(asked, pieces)
         for number, asked_for, mask, score in zip(owners, pieces, found.masks, found.scores, strict=True):
             agreed = mask & asked_for.core
-            paint(into, agreed, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+            into.paint(agreed, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
             doubtful |= mask ^ asked_for.core
         # Where SAM's edge and the line's own width disagree, and no other piece is sure, the label is nobody's to give.
         doubtful &= ~np.isin(into.label, self.shapes.label[numbers])
-        into.label[doubtful], into.confidence[doubtful] = IGNORE, 255
+        into.label[doubtful], into.confidence[doubtful], into.instance[doubtful] = IGNORE, 255, 0
+
+
+class AutomaticLabeler:
+    """Every object that SAM sees, of no class; where masks overlap, the largest."""
+
+    window, halo, pieces = CORE, HALO, True
+    tells: frozenset[int] = frozenset()
+
+    def __init__(self, view: SamView, *, points: int) -> None:
+        self.view, self.points = view, points
+
+    def __call__(self, window: Window) -> Labelled:
+        """Look at one window."""
+        seen = self.view.around(window)
+        labelled = Labelled.nothing(seen)
+        regions = automatic_masks(self.view.look(self.view.picture(seen)), points_per_side=self.points)
+        for number in reversed(range(len(regions.masks))):
+            sure = float(regions.scores[number] * regions.stability[number])
+            labelled.paint(regions.masks[number], IGNORE, instance=number + 1, score=sure)
+        return labelled
 
 
 class FewShotLabeler:
@@ -115,43 +129,18 @@ class FewShotLabeler:
 
     def __init__(self, view: SamView, classifier: FewShotClassifier) -> None:
         self.view, self.classifier = view, classifier
-        self.columns = columns_of(view.cube.grid.shape)
+        self.tells = classifier.classes
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window: large masks first, what lies on them later."""
         seen = self.view.around(window)
-        shape = shape_of(seen)
-        labelled = Labelled(
-            seen, np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8)
-        )
+        labelled = Labelled.nothing(seen)
         regions, described = _look(self.view, self.view.picture(seen))
         classes, sure = self.classifier.predict(described)
-        first = first_piece(window, self.columns)
         for number, (mask, klass, p) in enumerate(zip(regions.masks, classes, sure, strict=True), 1):
             if p >= LEAST_CONFIDENCE:
-                paint(labelled, mask, int(klass), instance=first + number, score=float(p))
+                labelled.paint(mask, int(klass), instance=number, score=float(p))
         return labelled
-
-
-def columns_of(shape: Sequence[int]) -> int:
-    """Windows side by side in a scene.
-
-    Raises:
-        UnusableInput: it has more windows than there are ids for their pieces.
-    """
-    rows, columns = (-(-n // CORE) for n in shape)
-    if rows * columns > MOST_WINDOWS:
-        raise UnusableInput(
-            f"The scene has {rows * columns:,} windows of {CORE} pixels, and there are ids for {MOST_WINDOWS:,}; "
-            "label it in parts, with 'geoloom ingest --bounds'."
-        )
-    return columns
-
-
-def first_piece(window: Window, columns: int) -> int:
-    """The id before the first of a window's pieces."""
-    number: int = window[0].start // CORE * columns + window[1].start // CORE
-    return number * PIECES
 
 
 def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Progress) -> FewShotClassifier:

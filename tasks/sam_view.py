@@ -21,8 +21,8 @@ from models.sam_first import FirstSam
 from models.sam_later import load_later_sam
 from models.sam_prompts import WINDOW
 from models.segmenter import EncodedWindow, Segmenter, open_window, packed, packed_size
+from tasks.label_params import LabelParams, SamName
 from tasks.labelers import HALO
-from tasks.params import LabelParams, SamName
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
 from tasks.raster.grid import Window, crop_to, grown

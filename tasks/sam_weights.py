@@ -10,7 +10,7 @@ from infra.hub import HUB, read_sums, require_licence
 from infra.progress import Silent
 from infra.weights import check_files
 from tasks.fetch_model import fetch_model
-from tasks.params import LabelParams
+from tasks.label_params import LabelParams
 from tasks.raster.truth import file_fingerprint
 
 
@@ -22,7 +22,7 @@ def require_sam(params: LabelParams) -> None:
             damaged or does not go with it.
     """
     sam, checkpoint = params.backbone, params.sam_checkpoint
-    if params.method == "text" and sam != "sam3":
+    if params.way == "text" and sam != "sam3":
         raise UnusableInput(f"--sam was {sam} for labelling by text, which only SAM 3 can; leave it out.")
     require_licence(sam, accepted=params.accept_license)
     if checkpoint is None:

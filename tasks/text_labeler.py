@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from infra.device import choose_device
 from models.sam_text import TextSam, load_text_sam
-from tasks.labelers import HALO, Labelled, paint
-from tasks.params import LabelParams
-from tasks.raster.classes import IGNORE
+from tasks.label_params import LabelParams
+from tasks.labelers import HALO, Labelled
 from tasks.raster.cube import Cube
-from tasks.raster.grid import Window, shape_of
+from tasks.raster.grid import Window
 from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
-from tasks.sam_labelers import PIECES, columns_of, first_piece
 from tasks.sam_view import CORE, Pictures
 from tasks.sam_weights import find_sam
 
@@ -29,7 +25,7 @@ class TextLabeler:
 
     def __init__(self, pictures: Pictures, sam: TextSam) -> None:
         self.pictures, self.sam = pictures, sam
-        self.columns = columns_of(pictures.cube.grid.shape)
+        self.tells = frozenset(sam.classes)
 
     @classmethod
     def of(cls, cube: Cube, classes: tuple[str, ...], params: LabelParams, *, device: str) -> TextLabeler:
@@ -45,15 +41,8 @@ class TextLabeler:
     def __call__(self, window: Window) -> Labelled:
         """Label one window: the least sure first, the surest on top."""
         seen = self.pictures.around(window)
-        shape = shape_of(seen)
-        labelled = Labelled(
-            seen, np.full(shape, IGNORE, np.uint8), np.zeros(shape, np.uint32), np.full(shape, 255, np.uint8)
-        )
+        labelled = Labelled.nothing(seen)
         found = self.sam(self.pictures.picture(seen))
-        first = first_piece(window, self.columns)
-        for n in reversed(range(min(len(found.masks), PIECES - 1))):
-            paint(
-                labelled, found.masks[n], int(found.classes[n]), instance=first + n + 1,
-                score=float(found.confidences[n]),
-            )  # fmt: skip
+        for n in reversed(range(len(found.masks))):
+            labelled.paint(found.masks[n], int(found.classes[n]), instance=n + 1, score=float(found.confidences[n]))
         return labelled

@@ -242,11 +242,18 @@ def _lineage(params: TrainParams, fields: list[_Field], *, imagenet: bool) -> di
     return {
         "fingerprints": [f.cube.fingerprint for f in fields],
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
-        "attribution": sorted({s.attribution for f in fields for s in f.workspace.sources if s.attribution}),
+        "attribution": _owners(fields),
         "recipe": params.model_dump(mode="json", exclude={"resume"}),
         "imagenet": imagenet,
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
+
+
+def _owners(fields: list[_Field]) -> list[str]:
+    """Whose the scenes are, and the vectors that their labels were made from."""
+    scenes = {source.attribution for field in fields for source in field.workspace.sources}
+    labels = {str(field.labels.made.about.get("attribution", "")) for field in fields}
+    return sorted((scenes | labels) - {""})
 
 
 def _precision(params: TrainParams, device: str) -> Literal["float32", "bf16-mixed"]:

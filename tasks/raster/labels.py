@@ -33,6 +33,7 @@ def create_labels(
     sources: list[str],
     from_truth: bool,
     pieces: bool = False,
+    attribution: str = "",
 ) -> None:
     """Make empty labels: every pixel ignored.
 
@@ -44,6 +45,7 @@ def create_labels(
         sources: sha256 of each file they are made from.
         from_truth: made from the truth that scores will use.
         pieces: objects will be put together.
+        attribution: whose the vectors are that they were made from, where that is known.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -53,7 +55,7 @@ def create_labels(
         "from_truth": from_truth,
         "pieces": pieces,
         "cube": "",
-    }
+    } | ({"attribution": attribution} if attribution else {})
     group = create_group(place, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])
     arrays: list[tuple[str, str, int]] = [

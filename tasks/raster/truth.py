@@ -15,11 +15,10 @@ from odc.geo.geobox import GeoBox
 from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place
+from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place, shape_of
 from tasks.raster.opening import open_raster
-from tasks.raster.vectors import Shapes, burn, read_shapes
-
-VECTOR_SUFFIXES = frozenset({".gpkg", ".geojson", ".json", ".shp", ".fgb"})
+from tasks.raster.vector_reading import is_vector_file
+from tasks.raster.vectors import Footprints, Shapes, read_shapes
 
 
 class Truth(Protocol):
@@ -31,6 +30,9 @@ class Truth(Protocol):
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """(y, x) uint8 labels of a window of the grid; 255 where the truth is silent."""
+
+    def objects(self, window: Window) -> NDArray[np.uint32]:
+        """(y, x) ids of its objects; 0 where it does not tell them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,10 @@ class RasterTruth:
         ):
             return self._translate(warped.read(1), warped.read(warped.count) > 0)
 
+    def objects(self, window: Window) -> NDArray[np.uint32]:
+        """None: classes are all that it has."""
+        return np.zeros(shape_of(window), np.uint32)
+
     def _translate(self, values: NDArray[np.uint8], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
         label: NDArray[np.uint8] = self.table[values]
         if self.nodata is not None:
@@ -79,11 +85,12 @@ class RasterTruth:
         return label
 
 
-@dataclass(frozen=True, slots=True)
 class VectorTruth:
     """Polygons and lines; what none of them covers is class 0."""
 
-    shapes: Shapes
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self._footprints = Footprints(shapes)
 
     @property
     def ids(self) -> frozenset[int]:
@@ -92,11 +99,22 @@ class VectorTruth:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Labels of one window."""
-        return burn(self.shapes, window, background=0)
+        return self._footprints.labels(window)
+
+    def objects(self, window: Window) -> NDArray[np.uint32]:
+        """Each shape is one, numbered as it comes in the file, from 1."""
+        return self._footprints.numbers(window).astype(np.uint32)
 
 
 def open_truth(
-    path: str, grid: GeoBox, classes: ClassMap, *, names: tuple[str, ...], vector_class: str | None, road_width: float
+    path: str,
+    grid: GeoBox,
+    classes: ClassMap,
+    *,
+    names: tuple[str, ...],
+    vector_class: str | None,
+    road_width: float,
+    assume_crs: str | None = None,
 ) -> Truth:
     """Open truth for a grid.
 
@@ -107,12 +125,15 @@ def open_truth(
         names: names of the raster's ids from 0; needed where the file has no tag CLASS_NAMES.
         vector_class: the class of vectors that name none.
         road_width: ground metres (pixels without CRS), for lines without a width.
+        assume_crs: the CRS of vectors that name none.
 
     Raises:
         UnusableInput: unreadable, of another place, or of classes that the map does not have.
     """
-    if Path(path).suffix.lower() in VECTOR_SUFFIXES:
-        return VectorTruth(read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width))
+    if is_vector_file(path):
+        return VectorTruth(
+            read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width, assume_crs=assume_crs)
+        )
     with open_raster(path) as source:
         if source.dtypes[0] != "uint8":
             raise UnusableInput(f"{path} has pixels of type {source.dtypes[0]}; a class raster is uint8.")

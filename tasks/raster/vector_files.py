@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from tasks.raster.ogr import pyogrio
 
-Kind = Literal["Point", "LineString", "Polygon"]
+Kind = Literal["Point", "LineString", "Polygon", "Unknown"]
+"""Unknown: several in one file."""
 BATCH = 8192
 """Features of a row group."""
 TILE = 4096
@@ -90,7 +91,7 @@ class FeatureWriter:
         """GeoParquet's own (https://geoparquet.org/releases/v1.1.0), and the tags."""
         column: dict[str, Any] = {
             "encoding": "WKB",
-            "geometry_types": [self.table.kind] if self.count else [],
+            "geometry_types": [self.table.kind] if self.count and self.table.kind != "Unknown" else [],
             "crs": self.table.crs.to_json_dict() if self.table.crs else None,
             "covering": {"bbox": {corner: ["bbox", corner] for corner in _CORNERS}},
         }

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyproj
 import shapely
 from numpy.typing import NDArray
@@ -17,15 +14,28 @@ from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
 from tasks.raster.classes import ClassMap
+from tasks.raster.features import Layer, are_lines, are_polygons
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, bounds_in, ground_resolution, whole
-from tasks.raster.ogr import geopandas as gpd
-from tasks.raster.ogr import pyogrio
+from tasks.raster.georeference import named_crs
+from tasks.raster.grid import Window, ground_resolution, whole
+from tasks.raster.schemas import is_mapped, meaning_of
+from tasks.raster.vector_placing import meeting, mended, near_boxes, to_pixels
+from tasks.raster.vector_reading import read_layers
 
-LAYER_CLASSES = {"buildings": "building", "roads": "road", "building": "building", "road": "road"}
-"""Layers whose name says their class."""
-LINES = ("LineString", "MultiLineString")
-POLYGONS = ("Polygon", "MultiPolygon")
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the features that lie on the scene, or near its edge."""
+
+    mended: int = 0
+    """Shapes that were invalid."""
+    unclassed: int = 0
+    """Polygons and lines left out: of no class of the map, or out of sight."""
+    others: int = 0
+    """Features left out that are neither polygons nor lines."""
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.mended + other.mended, self.unclassed + other.unclassed, self.others + other.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Shapes:
     """Class id of each."""
     width: NDArray[np.float64]
     """Width of each line in pixels; 0 for polygons."""
+    tally: Tally = Tally()
 
     def __len__(self) -> int:
         return len(self.geometry)
@@ -49,106 +60,150 @@ class Shapes:
         areas[lines] = shapely.buffer(self.geometry[lines], self.width[lines] / 2, cap_style="flat")
         return areas
 
+    def summary(self) -> str:
+        """How many there are, and what was mended or left out: `1,204 shapes on the scene; 3 invalid ones mended`."""
+        told = [f"{len(self):,} shape{'s' if len(self) != 1 else ''} on the scene"]
+        if self.tally.mended:
+            told.append(f"{self.tally.mended:,} invalid ones mended")
+        if self.tally.unclassed:
+            told.append(f"{self.tally.unclassed:,} of no class of the map, or out of sight, left out")
+        if self.tally.others:
+            told.append(f"{self.tally.others:,} that are neither polygons nor lines left out")
+        return "; ".join(told)
 
-def read_shapes(path: str, grid: GeoBox, classes: ClassMap, *, vector_class: str | None, road_width: float) -> Shapes:
-    """Read polygons and lines onto a grid.
 
-    A feature's class is its `class` column, else its layer's name (buildings, roads), else `vector_class`. A line's
-    width is its `width` column, else `road_width`, both in ground metres (pixels where the grid has no CRS).
+def read_shapes(
+    path: str,
+    grid: GeoBox,
+    classes: ClassMap,
+    *,
+    vector_class: str | None,
+    road_width: float,
+    assume_crs: str | None = None,
+) -> Shapes:
+    """Read polygons and lines onto a grid, those that lie there.
+
+    OpenStreetMap's and Overture's features mean what `tasks/raster/osm.py` and `overture.py` say. In other files a
+    feature's class is its `class` column, else its layer's name (buildings, roads), else `vector_class`, and a line's
+    width its `width` column. Lines without a width are `road_width` wide; both are in ground metres (pixels where the
+    grid has no CRS). Invalid shapes are mended. Features without a geometry lie nowhere, and are not read.
+
+    Args:
+        path: GeoPackage, GeoJSON, GeoParquet, an OpenStreetMap extract, or what else GDAL reads.
+        grid: where they are wanted.
+        classes: the map's classes; features of another, or of none, are left out and counted.
+        vector_class: the class of features that name none.
+        road_width: of lines that say nothing.
+        assume_crs: of a file that names none.
 
     Raises:
-        UnusableInput: not a vector file, no CRS where the grid has one, no class to be had, or nothing on the grid.
+        UnusableInput: not a vector file, no CRS where the grid has one, or nothing on the grid that has a class.
     """
-    frames = [_read_layer(path, layer) for layer in _layers(path)]
-    parts = [
-        _on_grid(frame, path, name, grid, classes, vector_class=vector_class, road_width=road_width)
-        for name, frame in frames
-    ]
-    geometry = np.concatenate([p[0] for p in parts])
-    label, width = np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts])
-    rows, cols = whole(grid)
-    there = shapely.intersects(geometry, shapely.box(0, 0, cols.stop, rows.stop))
-    if not there.any():
+    assumed = None if assume_crs is None else pyproj.CRS(named_crs(assume_crs).to_wkt())
+    parts, names, empty, mapped = [], [], True, False
+    for layer in read_layers(path, near=partial(near_boxes, grid, path), assumed=assumed):
+        empty &= layer.total == 0
+        mapped |= is_mapped(layer)
+        found, unknown = _on_grid(layer, path, grid, classes, vector_class=vector_class, road_width=road_width)
+        parts.append(found)
+        names.extend(unknown)
+    if empty:
+        raise UnusableInput(f"{path} is empty: it has no features; expected polygons or lines.")
+    tally = sum((part.tally for part in parts), Tally())
+    shapes = Shapes(
+        np.concatenate([part.geometry for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.width for part in parts]),
+        tally,
+    )
+    if len(shapes):
+        return shapes
+    if not tally.unclassed:
         raise UnusableInput(f"None of the shapes of {path} lies on the scene; check that both are of the same place.")
-    return Shapes(geometry[there], label[there], width[there])
+    raise _without_class(path, names, classes, mapped=mapped)
 
 
-def burn(shapes: Shapes, window: Window, *, background: int) -> NDArray[np.uint8]:
-    """Burn shapes into a window: roads first, then polygons over them, each by pixel centres.
+class Footprints:
+    """Areas of shapes, found by where they lie."""
 
-    Returns:
-        (y, x) uint8 labels; `background` where there is no shape.
-    """
-    rows, cols = window
-    out = np.full((rows.stop - rows.start, cols.stop - cols.start), background, np.uint8)
-    areas = shapes.footprints()
-    hit = np.flatnonzero(shapely.intersects(areas, shapely.box(cols.start, rows.start, cols.stop, rows.stop)))
-    order = hit[np.argsort(shapes.width[hit] == 0, kind="stable")]
-    if order.size:
-        moved = rasterio.Affine.translation(cols.start, rows.start)
-        pairs = [(areas[i], int(shapes.label[i])) for i in order]
-        rasterio.features.rasterize(pairs, out=out, transform=moved)
-    return out
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self._areas = shapes.footprints()
+        self._tree = shapely.STRtree(self._areas)
 
+    def labels(self, window: Window, *, background: int = 0) -> NDArray[np.uint8]:
+        """Classes burnt into a window: roads first, then polygons over them, each by pixel centres.
 
-def _layers(path: str) -> list[str | None]:
-    if not Path(path).is_file():
-        raise UnusableInput(f"There is no file {path}; give a vector file.")
-    try:
-        found = pyogrio.list_layers(path)
-    except pyogrio.errors.DataSourceError as error:
-        raise UnusableInput(
-            f"{path} is not a vector file that GDAL can open; expected GeoPackage, GeoJSON or the like."
-        ) from error
-    layers = [name for name, kind in found if kind is not None]
-    if not layers:
-        raise UnusableInput(f"{path} has no layer with shapes; expected polygons or lines.")
-    return layers
+        Returns:
+            (y, x) uint8 class ids; `background` where there is no shape.
+        """
+        return self._burn(window, self.shapes.label, background).astype(np.uint8)
 
+    def numbers(self, window: Window) -> NDArray[np.int32]:
+        """(y, x): which shape gave a pixel its class, counted from 1 as they come in the file; 0 = none."""
+        return self._burn(window, np.arange(1, len(self.shapes) + 1), 0)
 
-def _read_layer(path: str, layer: str | None) -> tuple[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a layer without geometry columns of its own
-        return str(layer), gpd.read_file(path, layer=layer)
+    def _burn(self, window: Window, values: NDArray[Any], background: int) -> NDArray[np.int32]:
+        rows, cols = window
+        out = np.full((rows.stop - rows.start, cols.stop - cols.start), background, np.int32)
+        box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
+        hit = np.sort(self._tree.query(box, predicate="intersects"))
+        order = hit[np.argsort(self.shapes.width[hit] == 0, kind="stable")]
+        if order.size:
+            moved = rasterio.Affine.translation(cols.start, rows.start)
+            pairs = [(self._areas[i], int(values[i])) for i in order]
+            rasterio.features.rasterize(pairs, out=out, transform=moved)
+        return out
 
 
 def _on_grid(
-    frame: Any, path: str, layer: str, grid: GeoBox, classes: ClassMap, *, vector_class: str | None, road_width: float
-) -> tuple[NDArray[np.object_], NDArray[np.uint8], NDArray[np.float64]]:
-    frame = frame[frame.geom_type.isin([*LINES, *POLYGONS]) & ~frame.geometry.is_empty]
-    if grid.crs is not None:
-        if frame.crs is None:
-            raise UnusableInput(f"{path} has no CRS and the scene has one; set it (ogr2ogr -a_srs) and try again.")
-        left, bottom, right, top = bounds_in(grid, frame.crs)
-        if left < right:  # else the scene lies across the antimeridian
-            # A projection folds the far side of the world onto the scene: what is not near it is left out before.
-            frame = frame[shapely.intersects(frame.geometry.to_numpy(), shapely.box(left, bottom, right, top))]
-        frame = frame.to_crs(pyproj.CRS(grid.crs.wkt))
-    names = _class_names(frame, path, layer, vector_class)
-    label = np.array([classes.id(n) for n in names], np.uint8)
-    inverse = ~grid.affine
-    geometry = np.array(
-        frame.geometry.force_2d().affine_transform([inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]),
-        object,
+    layer: Layer, path: str, grid: GeoBox, classes: ClassMap, *, vector_class: str | None, road_width: float
+) -> tuple[Shapes, list[str | None]]:
+    """A layer's shapes, and the names of those that have no class (None: it has no name)."""
+    if grid.crs is None and is_mapped(layer):
+        raise UnusableInput(
+            f"{path} is OpenStreetMap's or Overture's, in degrees, and the scene has no CRS; ingest it with --crs or "
+            "--assume-crs."
+        )
+    meaning = meaning_of(layer, vector_class)
+    there = ~shapely.is_missing(meaning.geometry)
+    if (boxes := near_boxes(grid, path, layer.crs)) is not None:
+        # A projection folds the far side of the world onto the scene: what is not near it is left out before.
+        there &= np.any([meeting(meaning.geometry, box) for box in boxes], axis=0)
+    geometry, names, metres = (field[there] for field in (meaning.geometry, meaning.names, meaning.width))
+    geometry = to_pixels(geometry, layer.crs, grid)
+    rows, cols = whole(grid)
+    scene = (0.0, 0.0, float(cols.stop), float(rows.stop))
+    # Places without a pixel are infinite.
+    here = np.isfinite(shapely.bounds(geometry)).all(axis=1) & meeting(geometry, scene)
+    drawn = here & (are_polygons(geometry) | are_lines(geometry))
+    known = drawn & np.isin(names.astype(str), classes.names)
+    unknown = list(dict.fromkeys(names[drawn & ~known]))
+    others, unclassed = int((here & ~drawn).sum()), int((drawn & ~known).sum())
+    geometry, names, metres = geometry[known], names[known], metres[known]
+    geometry, broken = mended(geometry)
+    kept = meeting(geometry, scene)  # what mending left nothing of is None, and meets nothing
+    ids = {name: classes.id(name) for name in classes.names}
+    label = np.array([ids[name] for name in names[kept]], np.uint8)
+    metres = np.where(np.isfinite(metres), metres, road_width)[kept]
+    width = np.where(are_lines(geometry[kept]), metres / (ground_resolution(grid) or 1.0), 0.0)
+    tally = Tally(int((broken & kept).sum()), unclassed, others)
+    return Shapes(geometry[kept], label, width, tally), unknown
+
+
+def _without_class(path: str, names: list[str | None], classes: ClassMap, *, mapped: bool) -> UnusableInput:
+    """The error of shapes on the scene none of which has a class of the map."""
+    told = [name for name in names if name is not None]
+    if told:
+        return UnusableInput(
+            f"There is no class '{told[0]}' in this map, as {path} names its shapes; the map's classes are "
+            f"{', '.join(classes.names)}."
+        )
+    if mapped:
+        return UnusableInput(
+            f"Nothing of {path} on the scene is a building or a road that can be seen from above; give another file."
+        )
+    return UnusableInput(
+        f"{path} does not say what it shows on the scene (no 'class' column, and no layer named after a class); "
+        "name it with --vector-class."
     )
-    geometry = shapely.make_valid(geometry)
-    # OpenStreetMap's widths are text, empty for most.
-    given = pd.to_numeric(frame["width"], errors="coerce").to_numpy(float) if "width" in frame else np.array([np.nan])
-    metres = np.where(np.isfinite(given) & (given > 0), given, road_width)
-    width = np.where(frame.geom_type.isin(LINES), metres / (ground_resolution(grid) or 1.0), 0.0)
-    return geometry, label, width
-
-
-def _class_names(frame: Any, path: str, layer: str, vector_class: str | None) -> Sequence[str]:
-    fallback = LAYER_CLASSES.get(layer.lower(), vector_class)
-    given = frame["class"] if "class" in frame else [None] * len(frame)
-    names = []
-    for entry in given:
-        name = entry.strip().lower() if isinstance(entry, str) and entry.strip() else fallback
-        if name is None:
-            raise UnusableInput(
-                f"The layer '{layer}' of {path} does not say what it shows (no 'class' column, or none for a feature); "
-                "name it with --vector-class."
-            )
-        names.append(name)
-    return names

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from infra.errors import UnusableInput
-from tasks.params import IngestParams, LabelParams, PredictParams, TrainParams
+from tasks.label_params import LabelParams
+from tasks.params import IngestParams, PredictParams, TrainParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.zarrays import open_group
 

@@ -1,5 +1,6 @@
 """Labelling: with the real Segment Anything on one small window of a world, and block by block with a truth."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from infra.progress import Silent
 from infra.store import open_store
 from models.sam_onnx_encoder import OnnxImageEncoder
 from tasks.fetch_model import fetch_model
-from tasks.params import ClusterParams, EvaluateParams, IngestParams, LabelParams, RunParams
+from tasks.label_params import LabelParams
+from tasks.params import ClusterParams, EvaluateParams, IngestParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
 from tasks.raster.truth import open_truth
@@ -127,6 +129,21 @@ def test_prompts_of_another_place_are_refused_and_old_labels_stay(workspace, wor
     with pytest.raises(UnusableInput, match="lies on the scene"):
         label(workspace, method="truth", truth=str(far))
     assert (np.asarray(open_labels(workspace / "labels.zarr")["label"][:]) == before).all()
+
+
+def test_what_vectors_hold_is_told(workspace, world, tmp_path):
+    import geopandas as gpd
+
+    frame = gpd.read_file(world.vectors, layer="buildings")
+    frame["class"] = "building"
+    frame.loc[frame.index[::2], "class"] = "castle"
+    frame.to_parquet(tmp_path / "some.parquet")
+    notes = []
+    telling = Silent()
+    telling.note = notes.append
+    params = LabelParams(method="truth", truth=str(tmp_path / "some.parquet"))
+    steps.label(params, str(workspace), run=RunParams(device="cpu"), progress=telling)
+    assert re.fullmatch(r"some\.parquet: \d+ shapes on the scene; \d+ of no class of the map, .* left out\.", notes[0])
 
 
 def test_labels_of_other_pixels_are_not_scored(workspace, world):

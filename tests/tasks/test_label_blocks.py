@@ -14,8 +14,9 @@ from infra.ledger import Ledger
 from infra.progress import Silent
 from infra.store import open_store
 from tasks import label_block
+from tasks.label_params import LabelParams
 from tasks.labelers import Labelled
-from tasks.params import LabelParams, RunParams
+from tasks.params import RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import crop_to, grown
 from tasks.raster.labels import open_labels

@@ -54,7 +54,8 @@ def test_the_whole_chain_on_a_running_scheduler_gives_the_same_bits(
 def test_labels_in_a_bucket(bucket, world, engine):
     from flows import steps
     from infra.progress import Silent
-    from tasks.params import LabelParams, RunParams
+    from tasks.label_params import LabelParams
+    from tasks.params import RunParams
 
     workspace = engine.ingest(world.scene, f"s3://{bucket}/labelled")
     params = LabelParams(method="truth", truth=str(world.truth))

@@ -14,7 +14,8 @@ from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
-from tasks.params import EvaluateParams, LabelParams, ReviewParams, RunParams
+from tasks.label_params import LabelParams, ReviewParams
+from tasks.params import EvaluateParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import windows
 from tasks.raster.labels import SHARD, create_labels, open_labels, set_cube, write_labels

@@ -47,7 +47,8 @@ def test_every_stage_is_told(ingested, engine, tiny_model):
 
 def test_labels_are_counted_in_blocks_of_their_own(ingested, scene):
     from infra.progress import Silent
-    from tasks.params import LabelParams, RunParams
+    from tasks.label_params import LabelParams
+    from tasks.params import RunParams
 
     params = LabelParams(method="truth", truth=str(scene), truth_classes=("other", *["building"] * 254))
     steps.label(params, ingested, run=RunParams(device="cpu"), progress=Silent())

@@ -15,7 +15,8 @@ from infra.progress import Silent
 from infra.store import open_store
 from models.sam_later import LaterSam
 from models.sam_text import Objects, TextSam
-from tasks.params import IngestParams, LabelParams, RunParams
+from tasks.label_params import LabelParams
+from tasks.params import IngestParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
 from tasks.raster.texts import TEXTS, texts_of

@@ -13,7 +13,8 @@ from models.card import load_card
 from models.checkpoint import load_model
 from models.predictor import load_predictor
 from tasks.disagreement import measure
-from tasks.params import ClusterParams, DeviceParams, IngestParams, LabelParams, PredictParams, RunParams, TrainParams
+from tasks.label_params import LabelParams
+from tasks.params import ClusterParams, DeviceParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.grid import whole
 from tasks.workspace import open_workspace
 

@@ -1,0 +1,128 @@
+"""What labelling, and looking at labels, takes; see `tasks/params.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tasks.params import EvaluateParams, IngestParams, Names, Parameters, Window, split_commas
+
+Method = Literal["truth", "vectors", "few-shot", "automatic", "text"]
+SamName = Literal[
+    "sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h",
+    "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large", "sam3",
+]  # fmt: skip
+
+
+class LabelParams(Parameters):
+    """How to label a cube."""
+
+    method: Annotated[
+        tuple[Method, ...],
+        BeforeValidator(split_commas),
+        Field(
+            alias="with",
+            min_length=1,
+            description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, "
+            "named), automatic (every object that SAM sees, of no class), text (what SAM 3 finds by the classes' "
+            "names); of several, each fills in what those before it cannot tell.",
+        ),
+    ] = ("vectors",)
+    truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
+    prompts: str | None = Field(
+        default=None,
+        description="vectors: a file of building polygons and road lines; or 'osm' or 'overture', which fetch them.",
+    )
+    examples: str | None = Field(
+        default=None, description="few-shot: a class raster or vector file of a few labelled windows."
+    )
+    example_windows: tuple[Window, ...] = Field(
+        default=(), description="few-shot: row, column, size of each window of the examples to learn from."
+    )
+    truth_classes: Names = Field(
+        default=(),
+        description="Names of the truth's or examples' ids from 0, where the file does not say; 'ignore' is no class.",
+    )
+    vector_class: str | None = Field(
+        default=None, description="The class of vectors that name none by a 'class' column or their layer."
+    )
+    road_width: float = Field(
+        default=8.0,
+        gt=0,
+        le=200,
+        description="Width of road lines that say nothing of theirs; metres, pixels without CRS.",
+    )
+    assume_crs: str | None = Field(
+        default=None, description="What the coordinates of prompts, truth or examples are in that name no CRS."
+    )
+    points: int = Field(
+        default=16, ge=2, le=128, description="automatic: points a side of the grid that SAM is asked at in a window."
+    )
+    texts: tuple[str, ...] = Field(
+        default=(), description="text: CLASS=TEXT,TEXT in place of the texts that a class is asked for by."
+    )
+    sam: SamName | None = Field(default=None, description="The SAM model; sam-vit-t if none, for text sam3.")
+    sam_checkpoint: str | None = Field(
+        default=None,
+        description="Weights of that SAM of your own instead of the fetched ones: a .pth file (ViT-B/L/H) or a folder "
+        "with config.json and model.safetensors (SAM 2, SAM 3).",
+    )
+    update: bool = Field(
+        default=False,
+        description="truth: the file is an edited products/review.gpkg; only what was changed there changes.",
+    )
+    accept_license: bool = Field(default=False, description="You have read the licence of SAM 3 and accept it.")
+    from_truth: bool = Field(
+        default=False, description="Prompts or examples were made from the truth that scores will use."
+    )
+
+    @property
+    def way(self) -> Method:
+        """The method, where there is only one."""
+        (only,) = self.method
+        return only
+
+    @property
+    def backbone(self) -> SamName:
+        """The SAM that its one method asks."""
+        return self.sam or ("sam3" if self.way == "text" else "sam-vit-t")
+
+    def alone(self, method: Method) -> LabelParams:
+        """The same with one of its methods. Of several, text alone asks SAM 3, and the others alone another SAM."""
+        update: dict[str, object] = {"method": (method,)}
+        if len(self.method) > 1 and "text" in self.method and (method == "text") != (self.sam == "sam3"):
+            update |= {"sam": None, "sam_checkpoint": None}
+        return self.model_copy(update=update)
+
+
+class ReviewParams(Parameters):
+    """How to look at labels."""
+
+    truth: str | None = Field(
+        default=None, description="A class raster or vector file to compare with, which had no part in the labels."
+    )
+    truth_classes: Names = Field(
+        default=(), description="Names of its ids from 0, where the file does not say; 'ignore' is no class."
+    )
+    vector_class: str | None = Field(default=None, description="The class of vectors that name none.")
+    road_width: float = Field(
+        default=8.0,
+        gt=0,
+        le=200,
+        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
+    )
+    places: int = Field(default=500, ge=1, le=100_000, description="Doubtful places to list, the worst first.")
+    ablation: bool = Field(default=False, description="Compare labels with the very truth they were made from.")
+
+
+class DemoScenes(Parameters):
+    """What the demo learns from and what it maps."""
+
+    learn: IngestParams
+    """A window of one scene."""
+    label: LabelParams
+    target: IngestParams
+    """Another scene, whole."""
+    truth: EvaluateParams
+    """The other scene's truth."""

@@ -1,0 +1,163 @@
+"""The ways of labelling that a user asked for: what each starts from, and the labeler that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infra.errors import UnusableInput
+from infra.lease import Grip
+from infra.progress import Progress
+from models.few_shot import FewShotClassifier
+from tasks.fetch_model import fetch_model
+from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
+from tasks.label_params import LabelParams
+from tasks.labelers import CombinedLabeler, Labeler, TruthLabeler
+from tasks.raster.cube import Cube
+from tasks.raster.texts import texts_of
+from tasks.raster.truth import Truth, VectorTruth, file_fingerprint, open_truth
+from tasks.raster.vectors import Shapes, read_shapes
+from tasks.sam_weights import checkpoint_fingerprint, require_sam
+from tasks.workspace import Workspace
+
+FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
+"""The option that names the file which a method starts from; automatic and text start from none."""
+NUMBERING = frozenset({"few-shot", "automatic", "text"})
+"""Methods whose windows number what they see for themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the methods of a labelling. Plain data: it travels to workers."""
+
+    params: LabelParams
+    """With this method alone."""
+    source: str = ""
+    """The file that it starts from, or where prompts are fetched from; '' where there is none."""
+    content: str = ""
+    """sha256 of that file."""
+    owners: str = ""
+    """Whose what was fetched is."""
+    weights: str = ""
+    """sha256 of a checkpoint of the user's own."""
+    learnt: FewShotClassifier | None = None
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+        return self.params.way
+
+
+def chosen_ways(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: Progress) -> tuple[Way, ...]:
+    """The ways that are asked for, in their order; prompts are fetched, weights and examples not yet opened.
+
+    Raises:
+        UnusableInput: a method lacks its file, or the file or the SAM cannot be used.
+    """
+    return tuple(_chosen(params.alone(method), workspace, grip=grip, progress=progress) for method in params.method)
+
+
+def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: Progress) -> Way:
+    way = Way(params)
+    if way.method != "truth":
+        require_sam(params)
+        if params.sam_checkpoint is not None:
+            way = replace(way, weights=checkpoint_fingerprint(params.sam_checkpoint))
+    option = FILE_OF.get(way.method)
+    if option is None:
+        return way
+    source = getattr(params, option)
+    if source is None:
+        raise UnusableInput(f"Labelling with {way.method} needs a file; give it with --{option}.")
+    owners = ""
+    if option == "prompts" and is_origin(source):
+        owners = fetch_prompts(source, workspace, grip=grip, progress=progress)
+    with opened_prompts(workspace.store, source) as path:
+        return replace(way, source=source, content=file_fingerprint(path), owners=owners)
+
+
+def about_ways(ways: Sequence[Way], workspace: Workspace) -> dict[str, Any]:
+    """What labels made in these ways remember of how they were made."""
+    owners = sorted({way.owners for way in ways if way.owners})
+    return {
+        "classes": workspace.classes.names,
+        "made_by": ", ".join(way.method for way in ways),
+        "sources": [way.content for way in ways if way.content],
+        "from_truth": any(way.method == "truth" or way.params.from_truth for way in ways),
+        "pieces": len(ways) > 1 or ways[0].method in NUMBERING,
+    } | ({"attribution": "; ".join(owners)} if owners else {})
+
+
+def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress) -> Way:
+    """A way with what is made once for all jobs: SAM's weights on this machine, and what the examples teach.
+
+    Raises:
+        UnusableInput: weights cannot be had, or nothing can be learnt from the examples.
+    """
+    params = way.params
+    if way.method == "truth":
+        return way
+    if way.method == "text":
+        texts_of(workspace.classes.names, params.texts)
+    if params.sam_checkpoint is None:
+        fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
+    if way.method != "few-shot":
+        return way
+    from tasks.sam_labelers import learn
+    from tasks.sam_view import SamView
+
+    view = SamView.of(workspace.store, workspace.cube(), params, device=device)
+    return replace(way, learnt=learn(params, view, _truth(way, workspace), progress=progress))
+
+
+def open_labeler(ways: Sequence[Way], workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, list[str]]:
+    """What labels in these ways, and what the user should know of the vectors that they start from.
+
+    Raises:
+        UnusableInput: a file, or weights, cannot be used.
+    """
+    opened = [_opened(way, workspace, cube, device=device) for way in ways]
+    notes = [note for _, note in opened if note]
+    if len(opened) == 1:
+        return opened[0][0], notes
+    shape = (cube.grid.shape[0], cube.grid.shape[1])
+    return CombinedLabeler(tuple(labeler for labeler, _ in opened), shape), notes
+
+
+def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, str]:
+    params = way.params
+    if way.method == "truth":
+        truth = _truth(way, workspace)
+        return TruthLabeler(truth), _told(way, truth.shapes) if isinstance(truth, VectorTruth) else ""
+    if way.method == "text":
+        from tasks.text_labeler import TextLabeler
+
+        return TextLabeler.of(cube, workspace.classes.names, params, device=device), ""
+    from tasks.sam_labelers import AutomaticLabeler, FewShotLabeler, VectorLabeler
+    from tasks.sam_view import SamView
+
+    view = SamView.of(workspace.store, cube, params, device=device)
+    if way.method == "automatic":
+        return AutomaticLabeler(view, points=params.points), ""
+    if way.method == "few-shot":
+        assert way.learnt is not None
+        return FewShotLabeler(view, way.learnt), ""
+    with opened_prompts(workspace.store, way.source) as path:
+        shapes = read_shapes(
+            path, workspace.grid, workspace.classes, vector_class=params.vector_class, road_width=params.road_width,
+            assume_crs=params.assume_crs,
+        )  # fmt: skip
+    return VectorLabeler(view, shapes), _told(way, shapes)
+
+
+def _truth(way: Way, workspace: Workspace) -> Truth:
+    params = way.params
+    return open_truth(
+        way.source, workspace.grid, workspace.classes, names=params.truth_classes, vector_class=params.vector_class,
+        road_width=params.road_width, assume_crs=params.assume_crs,
+    )  # fmt: skip
+
+
+def _told(way: Way, shapes: Shapes) -> str:
+    return f"{way.source.rpartition('/')[2]}: {shapes.summary()}."
