@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,6 +115,17 @@ def test_the_picture_is_encoded_once_and_every_text_once(folder, picture, monkey
     sam(picture)
     sam(picture)
     assert (len(seen), len(read)) == (2, 7)
+
+
+def test_lanes_that_share_a_network_find_what_one_finds(folder):
+    sam = load_text_sam(folder, TEXTS)
+    pictures = list(np.random.default_rng(1).integers(0, 256, (8, *SHAPE, 3)).astype(np.uint8))
+    alone = [sam(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as lanes:
+        together = list(lanes.map(sam, pictures))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.masks, other.masks)
+        np.testing.assert_array_equal(one.confidences, other.confidences)
 
 
 @given(st.integers(0, 12), st.integers(0, 2**32 - 1))
