@@ -1,8 +1,8 @@
 """SAM 3 asked by text: every object in a picture that a short noun phrase names.
 
 For each text the network gives up to 200 masks, a score for each, and one number for the whole picture: how sure it is
-that the thing is there at all. The confidence of a mask is its score times that, as its authors have it: a picture
-without the thing lowers all of its masks, and forbids none.
+that the thing is there at all. The confidence of a mask is its score times that, as its authors have it; doubt about
+the picture is no gate of its own, so that masks which are sure enough stay.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 SAM sees squares of 512 pixels (`models/sam_prompts.py` says why); of each the inner 384 are kept, so that an object at
 an edge, up to 128 pixels across it, is seen whole from both sides. Encoding takes nine tenths of SAM's time, so what
-comes of it stays in `embeddings/`, 2 MB a window, under a name that says of which pixels and which SAM it is: another
-file of prompts is then answered at once. `geoloom clean` removes them.
+comes of it stays in `embeddings/`, 2 MB a window (SAM 2 and 3: 8 and 11 MB), under a name that says of which pixels and
+which SAM it is: another file of prompts is then answered at once. `geoloom clean` removes them.
 """
 
 from __future__ import annotations

@@ -45,11 +45,12 @@ def require_sam(params: LabelParams) -> None:
 
 def find_sam(params: LabelParams) -> tuple[Path, str]:
     """Where the SAM's weights lie, fetched if need be, and a name for what this SAM makes of a picture."""
-    sam, checkpoint = params.backbone, params.sam_checkpoint
-    if checkpoint is None:
-        folder = fetch_model(sam, progress=Silent(), accept_license=params.accept_license)["folder"]
-        return Path(folder), sam
-    return Path(checkpoint), f"{sam}-{checkpoint_fingerprint(checkpoint)[:16]}"
+    sam, place = params.backbone, params.sam_checkpoint
+    if place is None:
+        place = fetch_model(sam, progress=Silent(), accept_license=params.accept_license)["folder"]
+        if sam not in HUB:  # what stands under the name is known, down to its sha256
+            return Path(place), sam
+    return Path(place), f"{sam}-{checkpoint_fingerprint(place)[:16]}"
 
 
 def checkpoint_fingerprint(checkpoint: str) -> str:
