@@ -3,6 +3,11 @@
 Where objects were put together of what windows saw, `piece` (y, x) uint32 holds the ids before that: a block that is
 labelled again is put together anew with the others as they were.
 
+Labels that came with a data set also say which classes it tells from everything else, `known`, and what `rest` is: what
+pixels are that nobody has drawn ('other', 'unknown' = of none of the known classes and ignored, 'unlabelled' = not looked
+at and ignored). Where they are unknown, a valid pixel of 255 is none of the known classes: what completes such labels finds
+there what it may fill in.
+
 Confidence uses the scale of stored probabilities: 0...254 = p·254, 255 = none.
 """
 
@@ -33,6 +38,7 @@ def create_labels(
     sources: list[str],
     from_truth: bool,
     pieces: bool = False,
+    **more: Any,
 ) -> None:
     """Make empty labels: every pixel ignored.
 
@@ -44,6 +50,7 @@ def create_labels(
         sources: sha256 of each file they are made from.
         from_truth: made from the truth that scores will use.
         pieces: objects will be put together.
+        more: other attributes, JSON: `known` and `rest` of labels that came with a data set.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -53,6 +60,7 @@ def create_labels(
         "from_truth": from_truth,
         "pieces": pieces,
         "cube": "",
+        **more,
     }
     group = create_group(place, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])

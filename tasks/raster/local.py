@@ -5,9 +5,7 @@ from __future__ import annotations
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-LOCAL = (
-    'ENGCRS["picture",EDATUM["picture"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
-)
+LOCAL = 'ENGCRS["picture",EDATUM["picture"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 """WKT2 of a flat place in metres that is nowhere in particular."""
 
 

@@ -117,14 +117,18 @@ def _region(entry: Mapping[str, Any], ids: Mapping[int, int], shape: tuple[int, 
     said = entry.get(KEY) or {}
     number = int(entry.get("id", 0))
     if int(entry["category_id"]) not in ids:
-        raise UnusableInput(f"The annotation {number} is of the category {entry['category_id']}, which is not declared.")
+        raise UnusableInput(
+            f"The annotation {number} is of the category {entry['category_id']}, which is not declared."
+        )
     crowd = bool(entry.get("iscrowd"))
     instance = int(said.get("instance", number if not crowd and 0 < number <= LARGEST_ID else 0))
     about = ids[int(entry["category_id"])], instance, int(said.get("confidence", CERTAIN))
     drawn = entry.get("segmentation")
     if isinstance(drawn, dict):
         if [int(n) for n in drawn["size"]] != list(shape):
-            raise UnusableInput(f"The mask of annotation {number} is of {drawn['size']} and its picture of {list(shape)}.")
+            raise UnusableInput(
+                f"The mask of annotation {number} is of {drawn['size']} and its picture of {list(shape)}."
+            )
         counts = unpack(drawn["counts"]) if isinstance(drawn["counts"], str) else drawn["counts"]
         return Region(*about, pixels=by_rows(indexes_of(counts, shape[0] * shape[1]), shape))
     if drawn:

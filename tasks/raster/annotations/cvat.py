@@ -49,7 +49,9 @@ def open_cvat(folder: Path) -> AnnotationSet:
     files = Pictures(folder)
     found = {path: root for path in sorted(folder.glob("*.xml")) if (root := read_xml(path)).tag == "annotations"}
     if len(found) != 1:
-        raise UnusableInput(f"{folder} holds {len(found)} documents of CVAT; looked in it for one .xml of <annotations>.")
+        raise UnusableInput(
+            f"{folder} holds {len(found)} documents of CVAT; looked in it for one .xml of <annotations>."
+        )
     ((path, root),) = found.items()
     pictures: list[Picture] = []
     left_out: list[str] = []
@@ -59,7 +61,9 @@ def open_cvat(folder: Path) -> AnnotationSet:
         places = said.get("pictures", {})
         declared = [name.text or "" for name in root.findall("meta//labels/label/name")]
         used = [one.attrib["label"] for one in root.iterfind("image/*") if one.tag in DRAWN]
-        about = about_from(said) or about_classes([*declared, *sorted(set(used))], root.findtext("meta//owner/username") or "")
+        about = about_from(said) or about_classes(
+            [*declared, *sorted(set(used))], root.findtext("meta//owner/username") or ""
+        )
         for image in root.iterfind("image"):
             name = image.attrib["name"]
             file = files.find(name, folder)
@@ -76,9 +80,7 @@ def open_cvat(folder: Path) -> AnnotationSet:
             drawn = [one for one in image if one.tag in (*DRAWN, *EMPTY)]
             drawn.sort(key=lambda one: int(one.attrib.get("z_order", 0)))
             free = max((int(one.attrib.get("group_id", 0)) for one in drawn), default=0)
-            made = [
-                _region(one, about, picture.shape, free + n, known=about.ours) for n, one in enumerate(drawn, 1)
-            ]
+            made = [_region(one, about, picture.shape, free + n, known=about.ours) for n, one in enumerate(drawn, 1)]
             return [*made, *ignored_region(places.get(image.attrib["name"]), picture.shape)]
 
     return drawn_set(about, pictures, regions, files=lambda _: (path,), left_out=left_out)
@@ -106,7 +108,9 @@ def _region(one: ET.Element, about: About, shape: tuple[int, int], free: int, *,
         along, across = rx * np.cos(turns), ry * np.sin(turns)
         ring = [x + along * np.cos(turn) - across * np.sin(turn), y + along * np.sin(turn) + across * np.cos(turn)]
         return Region(*head, parts=((ring_of(np.stack(ring, axis=1)),),))
-    raise UnusableInput(f"There are {one.tag} of the class '{said['label']}', which have no area; draw polygons instead.")
+    raise UnusableInput(
+        f"There are {one.tag} of the class '{said['label']}', which have no area; draw polygons instead."
+    )
 
 
 def _mask(said: Mapping[str, str], shape: tuple[int, int]) -> Any:
@@ -114,7 +118,9 @@ def _mask(said: Mapping[str, str], shape: tuple[int, int]) -> Any:
     left, top, width, height = (int(float(said[k])) for k in ("left", "top", "width", "height"))
     counts = [int(n) for n in said["rle"].split(",")]
     missing = width * height - sum(counts)
-    y, x = np.divmod(indexes_of([*counts, *([missing] if missing > 0 and len(counts) % 2 == 0 else [])], width * height), width)
+    y, x = np.divmod(
+        indexes_of([*counts, *([missing] if missing > 0 and len(counts) % 2 == 0 else [])], width * height), width
+    )
     y, x = y + top, x + left
     there = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     return y[there] * shape[1] + x[there]
@@ -140,7 +146,7 @@ class CvatWriter:
             for tag, drawn in _drawn(region, picture.shape):
                 group = f' group_id="{region.instance}"' if region.instance else ""
                 self.images.write(
-                    f"    <{tag} label={quoteattr(self.about.classes[region.label])} source=\"manual\" occluded=\"0\" "
+                    f'    <{tag} label={quoteattr(self.about.classes[region.label])} source="manual" occluded="0" '
                     f'{drawn} z_order="0"{group}>\n'
                     f'      <attribute name="confidence">{region.confidence / CERTAIN:.4f}</attribute>\n    </{tag}>\n'
                 )

@@ -31,7 +31,9 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UnusableInput(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is no JSON document ({error}); it is damaged or truncated: get it again.") from error
+        raise UnusableInput(
+            f"{path} is no JSON document ({error}); it is damaged or truncated: get it again."
+        ) from error
 
 
 def read_xml(path: Path) -> ET.Element:
@@ -50,7 +52,9 @@ def read_xml(path: Path) -> ET.Element:
     try:
         return ET.fromstring(data)  # noqa: S314 - without a document type there are no entities
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise UnusableInput(f"{path} is no XML document ({error}); it is damaged or truncated: get it again.") from error
+        raise UnusableInput(
+            f"{path} is no XML document ({error}); it is damaged or truncated: get it again."
+        ) from error
 
 
 @contextmanager
@@ -65,7 +69,9 @@ def reading(path: Path) -> Iterator[None]:
     except UnusableInput as error:
         raise UnusableInput(error.args[0] if str(path) in str(error) else f"{path}: {error}") from error
     except KeyError as error:
-        raise UnusableInput(f"{path} lacks {error} in one of its entries; it is damaged or of another format.") from error
+        raise UnusableInput(
+            f"{path} lacks {error} in one of its entries; it is damaged or of another format."
+        ) from error
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise UnusableInput(f"{path} has an entry of another kind than expected ({error}).") from error
 
@@ -182,4 +188,6 @@ class Sidecar:
 
 def natural(paths: Iterable[Path]) -> list[Path]:
     """Paths in the order that people count in."""
-    return sorted(paths, key=lambda p: [(0, int(w), "") if w.isdigit() else (1, 0, w) for w in re.split(r"(\d+)", str(p))])
+    return sorted(
+        paths, key=lambda p: [(0, int(w), "") if w.isdigit() else (1, 0, w) for w in re.split(r"(\d+)", str(p))]
+    )

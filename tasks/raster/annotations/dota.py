@@ -36,7 +36,7 @@ def open_dota(folder: Path, *, about: About | None = None) -> AnnotationSet:
 
     Args:
         folder: of pictures, and texts of the same names.
-        about: its classes, where they are known; else those that are found.
+        about: what it says where all classes that are found are among these; else those that are found count.
 
     Raises:
         UnusableInput: no text, or a damaged one.
@@ -66,7 +66,9 @@ def open_dota(folder: Path, *, about: About | None = None) -> AnnotationSet:
         texts[picture.name] = path
     if not texts:
         raise UnusableInput(f"{folder} holds no picture with a text: looked for NAME.txt, in {FOLDER} or beside it.")
-    known = ours or about or about_classes(sorted(names))
+    if ours is None and about is not None and {name.lower() for name in names} <= set(about.classes):
+        ours = about
+    known = ours or about_classes(sorted(names))
     ids = {_word(name): number for number, name in enumerate(known.classes)}
 
     def regions(picture: Picture) -> list[Region]:
@@ -137,7 +139,7 @@ class DotaWriter:
     def add(self, picture: Picture, annotation: Annotation) -> None:
         """Write the box of each area of one picture."""
         metres = ground_resolution(picture.whole)
-        lines = ["imagesource:geoloom", f"gsd:{metres if metres else 'null'}"]
+        lines = ["imagesource:geoloom", f"gsd:{metres or 'null'}"]
         for region in trace(annotation):
             corners = " ".join(f"{n:.2f}" for n in _smallest_box(region).ravel())
             lines.append(f"{corners} {_word(self.about.classes[region.label])} 0")

@@ -131,7 +131,9 @@ def _place(number: int, label: int) -> int:
 
 def _read_map(path: Path) -> list[tuple[str, Colour]]:
     if not path.is_file():
-        raise UnusableInput(f"There is no {path}, which says what the masks' colours are: a line 'road:74,74,84::' each.")
+        raise UnusableInput(
+            f"There is no {path}, which says what the masks' colours are: a line 'road:74,74,84::' each."
+        )
     found: list[tuple[str, Colour]] = []
     with reading(path):
         for line in path.read_text(encoding="utf-8-sig").splitlines():

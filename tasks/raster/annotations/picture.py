@@ -198,6 +198,4 @@ class Writer(Protocol):
 def nothing(shape: tuple[int, int], *, label: int = 0) -> Annotation:
     """A window in which nothing is drawn: every pixel 'other' unless told otherwise."""
     confidence = NONE if label == IGNORE else CERTAIN
-    return Annotation(
-        np.full(shape, label, np.uint8), np.zeros(shape, np.uint32), np.full(shape, confidence, np.uint8)
-    )
+    return Annotation(np.full(shape, label, np.uint8), np.zeros(shape, np.uint32), np.full(shape, confidence, np.uint8))

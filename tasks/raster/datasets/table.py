@@ -146,7 +146,7 @@ DOTA_ABOUT = About(
 
 DATASETS: dict[str, Callable[[Path], AnnotationSet]] = {
     "dubai": open_dubai,
-    "dota-v1": partial(open_dota, about=DOTA_ABOUT),
+    "dota": partial(open_dota, about=DOTA_ABOUT),
     "inria": partial(open_recipe, INRIA),
     "isaid": partial(open_recipe, ISAID),
     "massachusetts-roads": partial(open_recipe, MASSACHUSETTS_ROADS),
