@@ -224,7 +224,7 @@ def _read(dataset: OpenDataset, scene: ImportScene, cube: Cube, block: Window) -
     about = dataset.about
     table = dataset.classes.translation(_used(about, dataset.classes))
     blank = nothing(shape_of(block), label=IGNORE)
-    arrays = {"label": blank.label, "instance": blank.instance, "confidence": blank.confidence}
+    arrays: dict[str, Any] = {"label": blank.label, "instance": blank.instance, "confidence": blank.confidence}
     for picture in scene.pictures:
         both = scene_window(picture, block)
         if both is None:

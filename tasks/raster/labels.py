@@ -3,10 +3,10 @@
 Where objects were put together of what windows saw, `piece` (y, x) uint32 holds the ids before that: a block that is
 labelled again is put together anew with the others as they were.
 
-Labels that came with a data set also say which classes it tells from everything else, `known`, and what `rest` is: what
-pixels are that nobody has drawn ('other', 'unknown' = of none of the known classes and ignored, 'unlabelled' = not looked
-at and ignored). Where they are unknown, a valid pixel of 255 is none of the known classes: what completes such labels finds
-there what it may fill in.
+Labels that came with a data set also say which classes it tells from everything else, `known`, and what pixels are that
+nobody has drawn, `rest`: 'other'; 'unknown', of none of the known classes and ignored; or 'unlabelled', not looked at
+and ignored. Where `rest` is 'unknown', a valid pixel of 255 is none of the known classes: there a completion may fill in
+the others.
 
 Confidence uses the scale of stored probabilities: 0...254 = p·254, 255 = none.
 """

@@ -11,4 +11,4 @@ LOCAL = 'ENGCRS["picture",EDATUM["picture"],CS[Cartesian,2],AXIS["x",east],AXIS[
 
 def on_ground(grid: GeoBox, metres: float) -> GeoBox:
     """A grid without a place, in metres of its own: y up, the first pixel's corner at (0, 0)."""
-    return GeoBox(tuple(grid.shape), Affine(metres, 0, 0, 0, -metres, 0), LOCAL)
+    return GeoBox((grid.shape[0], grid.shape[1]), Affine(metres, 0, 0, 0, -metres, 0), LOCAL)

@@ -99,7 +99,7 @@ def filled(image: NDArray[Any], fill: int) -> NDArray[np.bool_]:
     """
     from scipy import ndimage
 
-    alike = (np.abs(image.astype(np.int32) - fill) <= NEAR).all(axis=0)
+    alike: NDArray[np.bool_] = np.all(np.abs(image.astype(np.int32) - fill) <= NEAR, axis=0)
     areas, count = ndimage.label(alike)
     if not count:
         return alike

@@ -187,7 +187,7 @@ def image_entry(folder: Path, picture: Picture, number: int, more: Mapping[str, 
         "file_name": picture.file.relative_to(folder).as_posix(),
         "width": picture.shape[1],
         "height": picture.shape[0],
-        KEY: picture.to_json() | more,
+        KEY: picture.to_json() | dict(more),
     }
 
 

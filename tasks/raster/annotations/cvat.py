@@ -1,7 +1,7 @@
 """CVAT for images 1.1 (https://docs.cvat.ai, XML): images with polygons, masks and boxes.
 
 An area without holes is polygons, one with holes is a mask; those of one `group_id` are one object. Read are polygons,
-boxes, ellipses and masks, the lowest `z_order` first. `<meta><geoloom>` says what the classes are and where pictures lie.
+boxes, ellipses and masks, the lowest `z_order` first. `<meta><geoloom>` says what classes are and where pictures lie.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ class CvatWriter:
         with (self.folder / DOCUMENT).open("w", encoding="utf-8") as file:
             file.write(
                 '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n'
-                f"    <task><name>geoloom</name><size>{len(self.places)}</size><mode>annotation</mode><labels>\n{labels}"
-                f"    </labels></task>\n    <{KEY}>{escape(ours)}</{KEY}>\n  </meta>\n"
+                f"    <task><name>geoloom</name><size>{len(self.places)}</size><mode>annotation</mode><labels>\n"
+                f"{labels}    </labels></task>\n    <{KEY}>{escape(ours)}</{KEY}>\n  </meta>\n"
             )
             self.images.seek(0)
             for line in self.images:

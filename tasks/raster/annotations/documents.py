@@ -188,6 +188,8 @@ class Sidecar:
 
 def natural(paths: Iterable[Path]) -> list[Path]:
     """Paths in the order that people count in."""
-    return sorted(
-        paths, key=lambda p: [(0, int(w), "") if w.isdigit() else (1, 0, w) for w in re.split(r"(\d+)", str(p))]
-    )
+
+    def words(path: Path) -> list[tuple[int, str]]:
+        return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", str(path))]
+
+    return sorted(paths, key=words)

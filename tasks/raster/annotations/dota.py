@@ -1,8 +1,8 @@
-"""DOTA's oriented boxes (https://captain-whu.github.io/DOTA): a .txt a picture, `x1 y1 ... x4 y4 class difficulty` a line.
+"""DOTA's oriented boxes (https://captain-whu.github.io/DOTA): a .txt a picture.
 
-Heads `imagesource:` and `gsd:` (metres a pixel) come first. Boxes carry neither outlines nor objects' ids: of what is
-exported, each area becomes the smallest box around it, and areas of boxes are what comes back. What is ignored and where
-pictures lie stands in `geoloom.json`.
+A line is `x1 y1 x2 y2 x3 y3 x4 y4 class difficulty`; heads `imagesource:` and `gsd:` (metres a pixel) come first. Boxes
+carry neither outlines nor objects' ids: what is exported becomes the smallest box around each area, and areas of boxes
+are what comes back. What is ignored and where pictures lie stands in `geoloom.json`.
 """
 
 from __future__ import annotations

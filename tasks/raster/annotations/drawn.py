@@ -1,4 +1,4 @@
-"""How a format whose annotations are regions is opened: the regions of a picture are painted when they are asked for."""
+"""How a format whose annotations are regions is opened: those of a picture are painted when they are asked for."""
 
 from __future__ import annotations
 

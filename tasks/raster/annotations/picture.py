@@ -1,7 +1,7 @@
 """What every annotation format is brought to: pictures that lie somewhere in a scene, and the labels of their pixels.
 
-A picture is a whole scene or a window of one. Where it lies is kept in `geoloom` keys, which other readers pass over, or
-beside the annotations in `geoloom.json`, so that windows are put together again as they were.
+A picture is a whole scene or a window of one. Where it lies is kept in `geoloom` keys, which other readers pass over,
+or beside the annotations in `geoloom.json`, so that windows are put together again as they were.
 """
 
 from __future__ import annotations

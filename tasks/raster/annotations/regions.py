@@ -1,7 +1,7 @@
 """Regions: areas drawn in a picture, traced from labels along pixel edges, and painted so that they give the same back.
 
-A region is polygons, or pixels, of one class and one object. Pixels are painted where their centre lies in a polygon, so
-what was traced along pixel edges comes back pixel by pixel.
+A region is polygons, or pixels, of one class and one object. Pixels are painted where their centre lies in a polygon,
+so what was traced along pixel edges comes back pixel by pixel.
 """
 
 from __future__ import annotations

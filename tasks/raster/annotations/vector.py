@@ -1,8 +1,8 @@
 """GeoJSON and GeoPackage: polygons in the coordinates of the scene, with its `class`, `instance` and `confidence`.
 
-What geoloom writes runs along pixel edges and has a feature for each area in each picture; one class is 'ignore'. Where
-the scene has no CRS, coordinates are pixels, y down. GeoJSON carries the CRS in the old member `crs`, as GDAL does. Files
-of others need a column `class`, and a CRS where pictures have one; lines are for `geoloom label`.
+What geoloom writes runs along pixel edges and has a feature for each area in each picture; one class is 'ignore'.
+Where the scene has no CRS, coordinates are pixels, y down. GeoJSON carries the CRS in the old member `crs`, as GDAL
+does. Files of others need a column `class`, and a CRS where pictures have one; lines are for `geoloom label`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _regions(frame: Any, picture: Picture, about: About, *, own: bool) -> list[R
     some = frame.iloc[hit]
     back = ~grid.affine
     found = []
-    numbers, columns = hit + 1, [some[name] if name in some else None for name in COLUMNS]
+    numbers, columns = hit + 1, [some.get(name) for name in COLUMNS]
     for place, geometry in enumerate(some.geometry):
         name, instance, confidence = (None if c is None else c.iloc[place] for c in columns)
         parts = tuple(

@@ -1,8 +1,8 @@
 """YOLO segmentation (https://docs.ultralytics.com/datasets/segment): a .txt a picture, an object a line, and data.yaml.
 
 A line is the class's number, from 0, and corners in shares of the picture's width and height. An object in parts or
-with holes is one ring that goes there and back. Which object it is, what is ignored, and where pictures lie has no place
-there, and stands in `geoloom.json`. A picture without a .txt, or with an empty one, shows nothing.
+with holes is one ring that goes there and back. Which object it is, what is ignored, and where pictures lie has no
+place there, and stands in `geoloom.json`. A picture without a .txt, or with an empty one, shows nothing.
 """
 
 from __future__ import annotations

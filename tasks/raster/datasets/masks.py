@@ -122,6 +122,6 @@ def _is_empty(path: Path) -> bool:
     if path.suffix.lower() not in {".geojson", ".json"}:
         return False
     try:
-        return json.loads(path.read_bytes()).get("features") == []
+        return bool(json.loads(path.read_bytes()).get("features") == [])
     except (ValueError, AttributeError) as error:
         raise UnusableInput(f"{path} is no GeoJSON ({error}); it is damaged or truncated: get it again.") from error

@@ -1,7 +1,7 @@
 """The published data sets by name.
 
-Pixels that a set says nothing of are 255: a pixel that is no road in Massachusetts may be a building, and is 'other' in no
-map that has buildings. A set with a class map of its own, as DOTA's, says of every pixel what it is in that map.
+Pixels that a set says nothing of are 255: a pixel that is no road in Massachusetts may be a building, and is 'other' in
+no map that has buildings. A set with a class map of its own, as DOTA's, says of every pixel what it is in that map.
 """
 
 from __future__ import annotations
