@@ -5,7 +5,7 @@ labelled again is put together anew with the others as they were.
 
 Labels that came with a data set also say which classes it tells from everything else, `known`, and what pixels are that
 nobody has drawn, `rest`: 'other'; 'unknown', of none of the known classes and ignored; or 'unlabelled', not looked at
-and ignored. Where `rest` is 'unknown', a valid pixel of 255 is none of the known classes: there a completion may fill in
+and ignored. Where `rest` is 'unknown', a valid pixel of 255 is none of the known classes: a completion may fill in
 the others.
 
 Confidence uses the scale of stored probabilities: 0...254 = p·254, 255 = none.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UnusableInput
-from tasks.raster.annotations.documents import Pictures, open_picture, read_json, reading
+from tasks.raster.annotations.documents import Pictures, open_picture, read_json, reading, require_folder
 from tasks.raster.annotations.drawn import drawn_set, ignored_region, kept, object_key
 from tasks.raster.annotations.picture import (
     CERTAIN,
@@ -38,6 +38,7 @@ def documents(folder: Path, entry: str) -> dict[Path, Mapping[str, Any]]:
     Raises:
         UnusableInput: there is none.
     """
+    require_folder(folder)
     found: dict[Path, Mapping[str, Any]] = {}
     for path in [*sorted(folder.glob("*.json")), *sorted(folder.glob("annotations/*.json"))]:
         document = read_json(path)

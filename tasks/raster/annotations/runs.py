@@ -65,7 +65,7 @@ def unpack(text: str) -> NDArray[np.int64]:
     Raises:
         UnusableInput: it is no such string.
     """
-    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - ord("0")
+    codes = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - ord("0")
     if codes.size == 0 or (codes < 0).any() or (codes > 0x3F).any() or codes[-1] & 0x20:  # noqa: PLR2004 - six bits
         raise UnusableInput(f"'{text[:40]}' is no mask in COCO's compressed form; it is damaged.")
     last = (codes & 0x20) == 0

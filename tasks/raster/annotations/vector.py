@@ -69,6 +69,8 @@ def _read(path: Path) -> Any:
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
         said = str(error).split("\n")[0]
         raise UnusableInput(f"{path} is not a vector file that GDAL can open ({said}).") from error
+    if frame.empty:
+        return geopandas.GeoDataFrame({"class": []}, geometry=[], crs=getattr(frame, "crs", None))
     if "class" not in frame or frame["class"].isna().any() or "geometry" not in frame:
         raise UnusableInput(
             f"{path} does not say of every shape what it shows (a column 'class'); for shapes of one class alone use "
