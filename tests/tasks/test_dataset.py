@@ -1,4 +1,4 @@
-"""Data sets in and out of workspaces: what is exported comes back, what cannot be used is named, what is done is kept."""
+"""Data sets in and out of workspaces: what goes out comes back, what cannot be used is named, what is done is kept."""
 
 import json
 import shutil

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infra.errors import UnusableInput
 from tasks.raster.annotations.documents import Pictures, open_picture, read_json, reading, require_folder
 from tasks.raster.annotations.drawn import drawn_set, ignored_region, kept, object_key
@@ -193,19 +195,20 @@ def image_entry(folder: Path, picture: Picture, number: int, more: Mapping[str, 
 
 
 def _entry(region: Region, shape: tuple[int, int], about: About) -> dict[str, Any]:
-    pixels = pixels_of(region, shape)
-    y, x = pixels // shape[1], pixels % shape[1]
-    left, top = int(x.min()), int(y.min())
+    left, top, right, bottom = (int(n) for n in region.box)
     if region.has_holes:
+        pixels = pixels_of(region, shape)
+        covered = len(pixels)
         counts = counts_of(by_columns(pixels, shape), shape[0] * shape[1])
         drawn: Any = {"size": list(shape), "counts": counts}
     else:
-        drawn = [[int(n) for n in part[0].ravel()] for part in region.parts]
+        drawn = [part[0].astype(np.int64).ravel().tolist() for part in region.parts]
+        covered = round(region.size)
     return {
         "category_id": category_of(region.label, about),
         "segmentation": drawn,
-        "area": len(pixels),
-        "bbox": [left, top, int(x.max()) - left + 1, int(y.max()) - top + 1],
+        "area": covered,
+        "bbox": [left, top, right - left, bottom - top],
         "iscrowd": 0,
         KEY: object_key(region),
     }

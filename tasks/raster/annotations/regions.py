@@ -6,6 +6,7 @@ so what was traced along pixel edges comes back pixel by pixel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -51,11 +52,17 @@ class Region:
         """Whether any of its polygons has a hole."""
         return any(len(part) > 1 for part in self.parts)
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """X and y, lowest and highest, of its polygons."""
+        corners = np.concatenate([part[0] for part in self.parts])
+        return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+
 
 def area(ring: Ring) -> float:
     """The area in a ring, negative where it runs the other way."""
     x, y = ring[:, 0], ring[:, 1]
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
 
 
 def ring_of(corners: Sequence[float] | NDArray[np.float64]) -> Ring:
@@ -170,10 +177,9 @@ def pixels_of(region: Region, shape: tuple[int, int]) -> Indexes:
     """The flat indexes, row by row and sorted, of a region's pixels in a picture of a shape."""
     if not region.parts:
         return region.pixels
-    corners = np.concatenate([part[0] for part in region.parts])
-    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
-    rows = slice(max(int(low[1]), 0), min(int(high[1]), shape[0]))
-    cols = slice(max(int(low[0]), 0), min(int(high[0]), shape[1]))
+    left, top, right, bottom = region.box
+    rows = slice(max(math.floor(top), 0), min(math.ceil(bottom), shape[0]))
+    cols = slice(max(math.floor(left), 0), min(math.ceil(right), shape[1]))
     if rows.start >= rows.stop or cols.start >= cols.stop:
         return region.pixels
     there = Drawing([region], shape)._ranks((rows, cols)) > 0  # noqa: SLF001 - its own file

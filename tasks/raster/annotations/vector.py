@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyproj
 import shapely
+from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
 from tasks.raster.annotations.documents import Pictures, Sidecar, open_picture, read_sidecar
 from tasks.raster.annotations.drawn import drawn_set
 from tasks.raster.annotations.picture import CERTAIN, About, Annotation, AnnotationSet, Picture, about_classes
-from tasks.raster.annotations.regions import Region, ignored, ring_of, trace
+from tasks.raster.annotations.regions import Part, Region, Ring, ignored, ring_of, trace
 from tasks.raster.classes import IGNORE
 from tasks.raster.gdal import rasterio
 from tasks.raster.ogr import geopandas, pyogrio
@@ -94,18 +96,34 @@ def _regions(frame: Any, picture: Picture, about: About, *, own: bool) -> list[R
     hit = np.sort(frame.sindex.query(shapely.Polygon(grid.extent.geom), predicate="intersects"))
     some = frame.iloc[hit]
     back = ~grid.affine
-    found = []
-    numbers, columns = hit + 1, [some.get(name) for name in COLUMNS]
-    for place, geometry in enumerate(some.geometry):
-        name, instance, confidence = (None if c is None else c.iloc[place] for c in columns)
-        parts = tuple(
-            tuple(ring_of(_moved(shapely.get_coordinates(r), back)) for r in (polygon.exterior, *polygon.interiors))
-            for polygon in shapely.get_parts(geometry)
-        )
-        number = numbers[place] if instance is None or instance != instance else instance  # noqa: PLR0124 - not a number
-        sure = CERTAIN if confidence is None or confidence != confidence else confidence  # noqa: PLR0124
-        found.append(Region(about.id(str(name)), int(number), int(sure), parts=parts))
-    return found
+    moved = shapely.transform(some.geometry.to_numpy(), partial(_moved, by=back))
+    labels = [about.id(str(name)) for name in some["class"]]
+    numbers, sure = (
+        np.where(np.isnan(given), none, given).astype(np.int64).tolist()
+        for given, none in ((_column(some, "instance"), hit + 1), (_column(some, "confidence"), CERTAIN))
+    )
+    return [Region(*one) for one in zip(labels, numbers, sure, _parts(moved), strict=True)]
+
+
+def _column(frame: Any, name: str) -> NDArray[np.float64]:
+    """A column of numbers, NaN where there is none."""
+    values = pd.to_numeric(frame[name], errors="coerce") if name in frame else np.full(len(frame), np.nan)
+    return np.asarray(values, np.float64)
+
+
+def _parts(shapes: NDArray[np.object_]) -> list[tuple[Part, ...]]:
+    """The parts of each (multi)polygon, in one go: a shapely object a ring costs ten times as much."""
+    polygons, of_shape = shapely.get_parts(shapes, return_index=True)
+    rings, of_polygon = shapely.get_rings(polygons, return_index=True)
+    corners, of_ring = shapely.get_coordinates(rings, return_index=True)
+    parts: list[list[Ring]] = [[] for _ in polygons]
+    if len(rings):
+        for polygon, ring in zip(of_polygon, np.split(corners, np.flatnonzero(np.diff(of_ring)) + 1), strict=True):
+            parts[polygon].append(ring_of(ring))
+    found: list[list[Part]] = [[] for _ in shapes]
+    for shape, part in zip(of_shape, parts, strict=True):
+        found[shape].append(tuple(part))
+    return [tuple(some) for some in found]
 
 
 def _moved(corners: Any, by: Any) -> Any:
@@ -113,23 +131,17 @@ def _moved(corners: Any, by: Any) -> Any:
     return np.stack([by.a * x + by.b * y + by.c, by.d * x + by.e * y + by.f], axis=1)
 
 
-class _Shapes:
-    """The regions of a picture as polygons in its scene's coordinates, what is ignored among them."""
-
-    def __init__(self, picture: Picture, annotation: Annotation, about: About) -> None:
-        names = {**dict(enumerate(about.classes)), IGNORE: "ignore"}
-        regions = [*trace(annotation), *_ignored(annotation)]
-        self.properties = [(names[r.label], r.instance, r.confidence) for r in regions]
-        self.polygons = [
-            shapely.MultiPolygon(
-                [(_closed(part[0], picture), [_closed(ring, picture) for ring in part[1:]]) for part in region.parts]
-            )
-            for region in regions
-        ]
+Outline = list[list[list[list[float]]]]
+"""The coordinates of a multipolygon, as GeoJSON has them."""
 
 
-def _closed(ring: Any, picture: Picture) -> Any:
-    return _moved(np.concatenate([ring, ring[:1]]), picture.grid.affine)
+def _shapes(picture: Picture, annotation: Annotation, about: About) -> Iterator[tuple[tuple[str, int, int], Outline]]:
+    """The columns of each region of a picture, what is ignored among them, and its outline in the scene's CRS."""
+    names = {**dict(enumerate(about.classes)), IGNORE: "ignore"}
+    place = picture.grid.affine
+    for region in [*trace(annotation), *_ignored(annotation)]:
+        outline = [[_moved(np.concatenate([r, r[:1]]), place).tolist() for r in part] for part in region.parts]
+        yield (names[region.label], region.instance, region.confidence), outline
 
 
 def _ignored(annotation: Annotation) -> list[Region]:
@@ -159,12 +171,11 @@ class GeoJsonWriter:
         if not self.begun:
             self.file.write(f'{{"type": "FeatureCollection", {_crs_member(picture)}"features": [')
             self.begun, self.first = True, True
-        shapes = _Shapes(picture, annotation, self.about)
-        for polygon, values in zip(shapes.polygons, shapes.properties, strict=True):
+        for values, outline in _shapes(picture, annotation, self.about):
             feature = {
                 "type": "Feature",
                 "properties": dict(zip(COLUMNS, values, strict=True)),
-                "geometry": shapely.geometry.mapping(polygon),
+                "geometry": {"type": "MultiPolygon", "coordinates": outline},
             }
             self.file.write(("\n" if self.first else ",\n") + json.dumps(feature))
             self.first = False
@@ -194,12 +205,12 @@ class GeoPackageWriter:
 
     def add(self, picture: Picture, annotation: Annotation) -> None:
         """Write one picture's features."""
-        shapes = _Shapes(picture, annotation, self.about)
         crs = picture.whole.crs
-        columns: dict[str, Sequence[Any]] = dict(zip(COLUMNS, zip(*shapes.properties, strict=True), strict=False))
+        shapes = list(_shapes(picture, annotation, self.about))
         frame = geopandas.GeoDataFrame(
-            {name: list(columns.get(name, [])) for name in COLUMNS},
-            geometry=shapes.polygons,
+            [values for values, _ in shapes],
+            columns=list(COLUMNS),
+            geometry=[shapely.MultiPolygon([(part[0], part[1:]) for part in outline]) for _, outline in shapes],
             crs=None if crs is None else crs.wkt,
         )
         frame = frame.astype({"class": object, "instance": np.int64, "confidence": np.int32})

@@ -1,4 +1,4 @@
-"""Labels that are written in a format and read again are the same, pixel by pixel, wherever the format can carry them."""
+"""Labels that are written in a format and read again are the same in every pixel, wherever it can carry them."""
 
 import json
 from xml.etree import ElementTree as ET

@@ -131,16 +131,16 @@ def test_a_mask_of_another_size_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "picture", "mask", "label"),
+    ("what", "picture", "mask"),
     [
-        ("spacenet-buildings", "T/PS-RGB/SN2_x_PS-RGB_img1.tif", "T/geojson_buildings/SN2_x_geojson_buildings_img1.geojson", 1),
-        ("spacenet-buildings", "T/RGB-PanSharpen/RGB-PanSharpen_A_img1.tif", "T/geojson/buildings/buildings_A_img1.geojson", 1),
-        ("spacenet-buildings", "T/3band/3band_A_img1.tif", "T/vectordata/geojson/Geo_A_img1.geojson", 1),
-        ("spacenet-roads", "T/PS-RGB/SN3_x_PS-RGB_img1.tif", "T/geojson_roads/SN3_x_geojson_roads_img1.geojson", 2),
-        ("spacenet-roads", "T/RGB-PanSharpen/RGB-PanSharpen_A_img1.tif", "T/geojson/spacenetroads/spacenetroads_A_img1.geojson", 2),
+        ("buildings", "PS-RGB/SN2_x_PS-RGB_img1.tif", "geojson_buildings/SN2_x_geojson_buildings_img1.geojson"),
+        ("buildings", "RGB-PanSharpen/RGB-PanSharpen_A_img1.tif", "geojson/buildings/buildings_A_img1.geojson"),
+        ("buildings", "3band/3band_A_img1.tif", "vectordata/geojson/Geo_A_img1.geojson"),
+        ("roads", "PS-RGB/SN3_x_PS-RGB_img1.tif", "geojson_roads/SN3_x_geojson_roads_img1.geojson"),
+        ("roads", "RGB-PanSharpen/RGB-PanSharpen_A_img1.tif", "geojson/spacenetroads/spacenetroads_A_img1.geojson"),
     ],
-)  # fmt: skip
-def test_spacenet_as_it_is_unpacked(name, picture, mask, label, tmp_path):
+)
+def test_spacenet_as_it_is_unpacked(what, picture, mask, tmp_path):
     """A tile with one square, and the same one with nothing."""
     grid = GeoBox((20, 30), Affine(1, 0, 450_000, 0, -1, 5_400_000), "EPSG:32632")
     tif(tmp_path / picture, crs="EPSG:32632", transform=grid.affine)
@@ -156,11 +156,11 @@ def test_spacenet_as_it_is_unpacked(name, picture, mask, label, tmp_path):
     feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
     for features in ([feature], []):
         (tmp_path / mask).write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
-        found = DATASETS[name](tmp_path)
+        found = DATASETS[f"spacenet-{what}"](tmp_path)
         got = found.read(found.pictures[0], whole_of(found.pictures[0]))
         wanted = np.full((20, 30), 255)
         if features:
-            wanted[5:10, 5:15] = label
+            wanted[5:10, 5:15] = 1 if what == "buildings" else 2
         np.testing.assert_array_equal(got.label, wanted)
 
 
