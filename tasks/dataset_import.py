@@ -159,8 +159,10 @@ def prepared(dataset: OpenDataset, scene: ImportScene, store: Store) -> Iterator
         store.sweep("import")
         with store.publishing(IMPORTED) as path:
             assemble(scene.pictures, path, nodata=annotations.nodata, fill=annotations.fill)
-    yield f"{store.url}/{IMPORTED}"
-    store.delete_all("import")
+    try:
+        yield f"{store.url}/{IMPORTED}"
+    finally:
+        store.delete_all("import")
 
 
 @contextmanager

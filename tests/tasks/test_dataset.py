@@ -91,7 +91,7 @@ def test_a_second_import_keeps_what_is_finished(labelled, tmp_path):
     mask = tmp_path / "set" / "masks" / "north_000_000.png"
     with Image.open(mask) as picture:
         changed = np.asarray(picture).copy()
-        changed[:10, :10] = 5
+        changed[300:310, 300:310] = 5
         palette = picture.getpalette()
     again = Image.fromarray(changed)
     again.putpalette(palette)
@@ -99,7 +99,7 @@ def test_a_second_import_keeps_what_is_finished(labelled, tmp_path):
     done = import_set("masks", tmp_path / "set", tmp_path / "back")
     assert done.kept == 0
     found = arrays_of(done.workspaces["north"])[0]["label"]
-    assert (found[:10, :10] == 5).all()
+    assert (found[300:310, 300:310] == 5).all()
 
 
 def test_an_import_that_was_interrupted_goes_on(labelled, tmp_path):
@@ -146,9 +146,12 @@ def test_a_damaged_picture_is_left_out(tmp_path):
         Image.fromarray(np.ones((50, 60), np.uint8)).save(tmp_path / "set" / "masks" / f"{name}.png")
     Image.fromarray(np.ones((40, 60), np.uint8)).save(tmp_path / "set" / "masks" / "bad.png")
     (tmp_path / "set" / "labelmap.txt").write_text("background:0,0,0::\nroad:1,2,3::\n")
+    whole = (tmp_path / "set" / "good.png").read_bytes()
+    (tmp_path / "set" / "cut.png").write_bytes(whole[:20])
     done = import_set("masks", tmp_path / "set", tmp_path / "back")
     assert list(done.workspaces) == ["good"]
-    assert "60 x 40 pixels and its picture 60 x 50" in done.left_out[0]
+    assert "cut.png is not a raster" in done.left_out[0]
+    assert "60 x 40 pixels and its picture 60 x 50" in done.left_out[1]
     assert (arrays_of(done.workspaces["good"])[0]["label"] == 2).all(), "road, in the fixed order of classes"
 
 

@@ -87,7 +87,7 @@ def open_coco(folder: Path) -> AnnotationSet:
     files = Pictures(folder)
     found = documents(folder, "bbox")
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(files.left_out)
     entries: dict[str, tuple[Path, Mapping[str, Any], list[Mapping[str, Any]]]] = {}
     ids: dict[str, dict[int, int]] = {}
     for path, document in found.items():

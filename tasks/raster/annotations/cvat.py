@@ -54,7 +54,7 @@ def open_cvat(folder: Path) -> AnnotationSet:
         )
     ((path, root),) = found.items()
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(files.left_out)
     entries: dict[str, ET.Element] = {}
     with reading(path):
         said: Mapping[str, Any] = json.loads(root.findtext(f"meta/{KEY}") or "{}")

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.annotations.picture import KEY, About, Picture, about_from, picture_from
 from tasks.raster.places import SUFFIXES
 from tasks.raster.scene import describe_scene
@@ -80,16 +80,20 @@ class Pictures:
     """The rasters below a folder, found by the names that documents give them."""
 
     def __init__(self, folder: Path, *, without: frozenset[str] = frozenset()) -> None:
-        """List them; those in folders `without` are annotations."""
+        """List them; those in folders `without` are annotations, and those that cannot be read are left out."""
         require_folder(folder)
         self.root = folder
-        self.files = [
-            path
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in SUFFIXES
-            and path.is_file()
-            and not without & {part.lower() for part in path.relative_to(folder).parts[:-1]}
-        ]
+        self.files: list[Path] = []
+        self.left_out: list[str] = []
+        for path in sorted(folder.rglob("*")):
+            inside = {part.lower() for part in path.relative_to(folder).parts[:-1]}
+            if path.suffix.lower() in SUFFIXES and not without & inside and path.is_file():
+                try:
+                    describe_scene(path)
+                except UnusableScene as error:
+                    self.left_out.append(str(error))
+                else:
+                    self.files.append(path)
         self.by_name: dict[str, list[Path]] = {}
         for path in self.files:
             self.by_name.setdefault(path.name, []).append(path)

@@ -49,7 +49,7 @@ def open_dota(folder: Path, *, about: About | None = None) -> AnnotationSet:
             found.setdefault(path.stem, path)
     texts: dict[str, Path] = {}
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(files.left_out)
     names: set[str] = set()
     for file in files.files:
         if file.stem not in found:

@@ -46,7 +46,7 @@ def open_labelme(folder: Path) -> AnnotationSet:
     files = Pictures(folder)
     documents: dict[str, Path] = {}
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(files.left_out)
     names: dict[str, None] = {}
     ours: About | None = None
     annotated: set[Path] = set()

@@ -45,7 +45,7 @@ def open_masks(folder: Path) -> AnnotationSet:
     table = [(colour, about.id(name)) for name, colour in colours]
     masks: dict[str, Path] = {}
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(files.left_out)
     for file in files.files:
         mask = next((p for s in SUFFIXES if (p := _mask_of(file, folder).with_suffix(s)).is_file()), None)
         if mask is None:

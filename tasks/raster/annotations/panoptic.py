@@ -73,7 +73,7 @@ def open_panoptic(folder: Path) -> AnnotationSet:
     found = documents(folder, "segments_info")
     images = Pictures(folder, without=frozenset({FOLDER, *(path.stem.lower() for path in found)}))
     pictures: list[Picture] = []
-    left_out: list[str] = []
+    left_out = list(images.left_out)
     entries: dict[str, tuple[Path, Path, Mapping[int, tuple[int, int, int]]]] = {}
     for path, document in found.items():
         with reading(path):

@@ -56,7 +56,7 @@ def open_vector(folder: Path, *, suffix: str) -> AnnotationSet:
         found = [r for frame in frames for r in _regions(frame, picture, about, own=own)]
         return [r for r in found if r.label != IGNORE] + [r for r in found if r.label == IGNORE]
 
-    return drawn_set(about, pictures, regions, files=lambda _: tuple(paths))
+    return drawn_set(about, pictures, regions, files=lambda _: tuple(paths), left_out=files.left_out)
 
 
 open_geojson = partial(open_vector, suffix=".geojson")

@@ -68,7 +68,7 @@ def open_yolo(folder: Path) -> AnnotationSet:
     def made_from(picture: Picture) -> tuple[Path, ...]:
         return tuple(p for p in (folder / DOCUMENT, texts[picture.name]) if p.is_file())
 
-    return drawn_set(about, pictures, regions, files=made_from)
+    return drawn_set(about, pictures, regions, files=made_from, left_out=files.left_out)
 
 
 def _names(folder: Path) -> tuple[Mapping[int, str], str]:

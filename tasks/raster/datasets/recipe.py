@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.annotations.documents import open_picture, require_folder
 from tasks.raster.annotations.picture import About, Annotation, AnnotationSet, Picture, Rest
 from tasks.raster.classes import DEFAULT_CLASSES
@@ -85,7 +85,11 @@ def open_recipe(recipe: Recipe, folder: Path) -> AnnotationSet:
     of_picture: dict[str, Path] = {}
     for file, mask in sorted(masks.items()):
         name = file.stem if file.stem not in of_picture else "_".join(file.relative_to(folder).with_suffix("").parts)
-        picture = open_picture(name, file, None)
+        try:
+            picture = open_picture(name, file, None)
+        except UnusableScene as error:
+            left_out.append(str(error))
+            continue
         if recipe.metres and picture.whole.crs is None:
             picture = replace(picture, whole=on_ground(picture.whole, recipe.metres))
         pictures.append(picture)
