@@ -112,7 +112,8 @@ ISAID_COLOURS = (
     ("plane", (0, 127, 255)),
     ("harbor", (0, 100, 155)),
 )
-"""The colours of iSAID's semantic masks, in the order of its class ids."""
+"""The colours of iSAID's semantic masks, in the order of its class ids, as mmsegmentation has them; some readers swap
+storage tanks and roundabouts. Not checked against the masks themselves."""
 ISAID_CLASSES = tuple(name for name, _ in ISAID_COLOURS)
 DOTA_CLASSES = (*ISAID_CLASSES, "container-crane", "airport", "helipad")
 """iSAID's, which annotates the same pictures, and those that DOTA 1.5 and 2.0 have added."""
