@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from flows import steps
+from flows.dataset_cli import dataset_app
 from flows.models_cli import models_app
 from flows.show import Show
 from flows.terminal import Outcome, explain
@@ -40,6 +41,7 @@ app = App(
 )
 WRONG_USAGE = 2
 app.command(models_app)
+app.command(dataset_app)
 for _command in (review, export, collect, status, clean):
     app.command(_command)
 

@@ -9,10 +9,9 @@ from prefect import task
 
 from flows import steps
 from flows.artifacts import PrefectProgress, Share
-from tasks.label_params import LabelParams
+from tasks.label_params import DemoScenes, LabelParams
 from tasks.params import (
     ClusterParams,
-    DemoScenes,
     DeviceParams,
     EvaluateParams,
     IngestParams,

@@ -68,7 +68,7 @@ def label(params: LabelParams, out: str, *, run: RunParams, progress: Progress) 
     from infra.cluster import open_cluster
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="label", under=run.lease) as lease:
         from tasks.label import label as step
 
@@ -89,7 +89,7 @@ def predict(params: PredictParams, out: str, *, run: RunParams, progress: Progre
     from infra.device import choose_device, lanes_for
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="predict", under=run.lease) as lease:
         from tasks.predict import predict as step
 
@@ -105,7 +105,7 @@ def mosaic(
     """GeoTIFFs from a prediction."""
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="mosaic", under=run.lease) as lease:
         from tasks.mosaic import mosaic as step
 
@@ -117,7 +117,7 @@ def vectorize(params: VectorizeParams, out: str, *, run: ClusterParams, progress
     from infra.cluster import open_cluster
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="vectorize", under=run.lease) as lease:
         from tasks.vectorize import vectorize as step
 
@@ -129,7 +129,7 @@ def export_cog(out: str, *, progress: Progress) -> Exported:
     """The cube as a GeoTIFF."""
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="export") as lease:
         from tasks.export import export_cog as step
 
@@ -141,7 +141,7 @@ def export_levels(out: str, *, progress: Progress) -> Exported:
     from infra.cluster import open_cluster
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="export") as lease:
         from tasks.export import export_levels as step
 
@@ -154,14 +154,14 @@ def collect(workspaces: list[str], out: str) -> Collected:
     from infra.store import open_store
     from tasks.collection import collect as step
 
-    return step([_workspace(name) for name in workspaces], open_store(out))
+    return step([open_workspace_store(name) for name in workspaces], open_store(out))
 
 
 def evaluate(params: EvaluateParams, out: str, *, progress: Progress) -> Evaluated:
     """Scores against a truth."""
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="evaluate"):
         from tasks.evaluate import evaluate as step
 
@@ -172,7 +172,7 @@ def review(params: ReviewParams, out: str, *, progress: Progress) -> Reviewed:
     """How good labels are, and where to look first."""
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="review") as lease:
         from tasks.review import review as step
 
@@ -199,7 +199,7 @@ def clean(out: str, *, progress: Progress) -> Cleaned:
     """A workspace without what is not needed."""
     from infra.lease import hold
 
-    store = _workspace(out)
+    store = open_workspace_store(out)
     with hold(store, command="clean") as lease:
         from tasks.clean import clean as step
 
@@ -221,7 +221,7 @@ def draw(out: str, *, truth: EvaluateParams | None) -> str:
     return step(open_store(out), truth=truth)
 
 
-def _workspace(out: str) -> Store:
+def open_workspace_store(out: str) -> Store:
     """The store of a workspace. A place that is none is refused before the lease makes a folder there."""
     from infra.store import open_store
 

@@ -19,7 +19,7 @@ from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
 from tasks.raster.opening import open_raster
 from tasks.raster.scene import read_plane
-from tasks.raster.truth import open_truth
+from tasks.raster.truth import as_told, open_truth
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
@@ -39,29 +39,35 @@ class Evaluated:
     """True where what is scored has seen this truth: labels made from it, or a model trained on this scene."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A map, or labels."""
+
+    classes: ClassMap
+    read: Read
+    leaks: bool
+    """Whether the truth had a part in it."""
+    fold: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    """A truth's classes as it can tell them."""
+
+
 def evaluate(params: EvaluateParams, store: Store, *, progress: Progress) -> Evaluated:
     """Score the map, or the labels, against a truth, and write `products/scores.json` (or `label_scores.json`).
 
     Pixels where either side has no class do not count. A class that the truth cannot tell is `other` in the prediction
-    too, where the truth knows `other`.
+    too, where the truth knows `other`; and one that labels do not know is `other` in the truth, where they know that.
 
     Raises:
         UnusableInput: nothing to score, a truth that does not fit or made the labels, or no common pixel.
     """
     workspace = open_workspace(store)
     with ExitStack() as fetched:
-        return _evaluate(params, workspace, progress, *_scored(workspace, params, fetched))
+        return _evaluate(params, workspace, _scored(workspace, params, fetched), progress=progress)
 
 
-def _evaluate(
-    params: EvaluateParams,
-    workspace: Workspace,
-    progress: Progress,
-    classes: ClassMap,
-    read: Read,
-    leaks: bool,  # noqa: FBT001
-) -> Evaluated:
-    if leaks and params.what == "map":
+def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, progress: Progress) -> Evaluated:
+    classes = scored.classes
+    if scored.leaks and params.what == "map":
         progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
     truth = open_truth(
         params.truth,
@@ -72,15 +78,13 @@ def _evaluate(
         road_width=params.road_width,
         assume_crs=params.assume_crs,
     )
-    fold = np.arange(256, dtype=np.uint8)
-    if 0 in truth.ids:
-        fold[[i for i in range(len(classes)) if i not in truth.ids]] = 0
+    told = as_told(truth, classes)
     confusion = Confusion(len(classes))
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
     windows = list(grids.windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(windows), unit="blocks") as bar:
         for window in windows:
-            confusion.add(truth.read(window), fold[read(window)])
+            confusion.add(scored.fold(truth.read(window)), told[scored.read(window)])
             bar.advance()
     if not confusion.matrix.sum():
         raise UnusableInput(
@@ -92,19 +96,19 @@ def _evaluate(
         "truth": params.truth,
         "what": params.what,
         "classes": list(classes.names),
-        "ablation": leaks,
+        "ablation": scored.leaks,
         **scores.to_json(),
         "confusion": confusion.matrix.tolist(),
     }
     write_json(workspace.store, report, document)
-    return Evaluated(f"{workspace.store.url}/{report}", scores, classes.names, leaks)
+    return Evaluated(f"{workspace.store.url}/{report}", scores, classes.names, scored.leaks)
 
 
-def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) -> tuple[ClassMap, Read, bool]:
-    """The classes of what is scored, how to read it, and whether it was made from the truth."""
+def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) -> _Scored:
     if params.what == "labels":
         made = open_made_labels(workspace)
-        return made.classes, made.read, made.refuse_their_truth(params.truth, ablation=params.ablation)
+        leaks = made.refuse_their_truth(params.truth, ablation=params.ablation)
+        return _Scored(made.classes, made.read, leaks, made.fold)
     if not workspace.store.exists(MAP):
         raise UnusableInput(
             f"There is no map in {workspace.store.url} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
@@ -122,4 +126,4 @@ def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) ->
     def read(window: grids.Window) -> NDArray[np.uint8]:
         return read_plane(path, window)
 
-    return class_map(names), read, tags["GEOLOOM_TRAINED_HERE"] == "yes"
+    return _Scored(class_map(names), read, tags["GEOLOOM_TRAINED_HERE"] == "yes", lambda truth: truth)

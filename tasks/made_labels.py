@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
-from tasks.raster.classes import ClassMap, class_map
+from tasks.raster.classes import IGNORE, ClassMap, class_map
 from tasks.raster.grid import Window
 from tasks.raster.labels import open_labels
 from tasks.raster.truth import file_fingerprint
@@ -28,6 +28,20 @@ class MadeLabels:
     def classes(self) -> ClassMap:
         """Their classes in id order."""
         return class_map(self.about["classes"])
+
+    def fold(self, reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Classes of a reference as these labels can tell them, (y, x): what they do not know is `other` to them.
+
+        Where they say nothing of the rest, 255.
+        """
+        table = np.full(256, IGNORE, np.uint8)
+        names, known = self.about["classes"], set(self.about["known"])
+        for number, name in enumerate(names):
+            if name in known or (number == 0 and self.about["rest"] == "other"):
+                table[number] = number
+            elif self.about["rest"] == "other":
+                table[number] = 0
+        return table[reference]
 
     def read(self, window: Window, what: str = "label") -> NDArray[Any]:
         """(y, x) of `label`, `instance` or `confidence`."""

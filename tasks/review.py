@@ -40,7 +40,7 @@ from tasks.raster.overlaps import Overlaps
 from tasks.raster.reliability import Reliability
 from tasks.raster.review_style import objects_style, places_style, store_styles
 from tasks.raster.style import class_style, class_table
-from tasks.raster.truth import Truth, open_truth
+from tasks.raster.truth import Truth, as_told, open_truth
 from tasks.raster.vector_files import FeatureWriter, Table, copy_layer, writing
 from tasks.workspace import Workspace, open_workspace
 
@@ -110,6 +110,7 @@ class _Look:
     def __init__(self, workspace: Workspace, made: MadeLabels, reference: Truth | None, worst: Worst) -> None:
         self.made, self.reference, self.worst = made, reference, worst
         self.classes = made.classes
+        self.told = as_told(reference, self.classes) if reference is not None else np.arange(256, dtype=np.uint8)
         self.shape = (workspace.grid.shape[0], workspace.grid.shape[1])
         self.ground = Ground(workspace.grid, workspace.control)
         self.confusion = Confusion(len(self.classes))
@@ -141,7 +142,8 @@ class _Look:
             self.counts += np.bincount(label[inner].ravel(), minlength=IGNORE + 1)[: len(self.classes)]
             masks = self._doubtful(label[inner], confidence[inner])
             if self.reference is not None:
-                reference = self.reference.read(around)
+                reference = self.made.fold(self.reference.read(around))
+                label = self.told[label]
                 self._compare(window, label[inner], confidence[inner], instance, reference[inner])
                 masks |= self._different(label, reference, inner)
                 yield window, agreement(label[inner], reference[inner])[None]

@@ -3,12 +3,17 @@
 Where objects were put together of what windows saw, `piece` (y, x) uint32 holds the ids before that: a block that is
 labelled again is put together anew with the others as they were.
 
+Labels say which classes they tell from everything else, `known`, and what pixels are that they say nothing else of,
+`rest`: 'other'; 'unknown', of none of the known classes and ignored; or 'unlabelled', not looked at and ignored. Where
+`rest` is 'unknown', a valid pixel of 255 is none of the known classes: a completion may fill in the others.
+
 Confidence uses the scale of stored probabilities: 0...254 = p·254, 255 = none.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import zarr
 from numpy.typing import NDArray
@@ -20,6 +25,7 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.shards import write_shards
 from tasks.raster.zarrays import Place, change_group, consolidate, create_array, create_group, open_group, shard_names
 
+Rest = Literal["other", "unknown", "unlabelled"]
 SHARD = 1536
 """Pixels a side of a block of labels, what one worker writes: 16 windows of SAM, half a minute on a CPU."""
 
@@ -33,6 +39,8 @@ def create_labels(
     sources: list[str],
     from_truth: bool,
     pieces: bool = False,
+    known: Sequence[str] | None = None,
+    rest: Rest = "other",
     attribution: str = "",
 ) -> None:
     """Make empty labels: every pixel ignored.
@@ -45,7 +53,9 @@ def create_labels(
         sources: sha256 of each file they are made from.
         from_truth: made from the truth that scores will use.
         pieces: objects will be put together.
-        attribution: whose the vectors are that they were made from, where that is known.
+        known: names of the classes that they tell from everything else; all but the first if None.
+        rest: what pixels of none of those are.
+        attribution: whose the vectors or data sets are that they were made from, where that is known.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -55,6 +65,8 @@ def create_labels(
         "from_truth": from_truth,
         "pieces": pieces,
         "cube": "",
+        "known": list(classes[1:] if known is None else known),
+        "rest": rest,
     } | ({"attribution": attribution} if attribution else {})
     group = create_group(place, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])

@@ -151,6 +151,16 @@ def open_truth(
         return RasterTruth(path, grid, classes.translation(known), source.nodata, aligned)
 
 
+def as_told(truth: Truth, classes: ClassMap) -> NDArray[np.uint8]:
+    """(256,) what a map's classes are where a truth is the judge: those that it cannot tell are `other`, if it knows
+    `other`.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    if 0 in truth.ids:
+        table[[i for i in range(len(classes)) if i not in truth.ids]] = 0
+    return table
+
+
 def _check_overlap(path: str, own: GeoBox, grid: GeoBox) -> None:
     if own.crs is None or grid.crs is None:
         raise UnusableInput(

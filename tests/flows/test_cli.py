@@ -233,7 +233,7 @@ def test_usage_errors_are_one_sentence(geoloom, mapped, tmp_path):
 def test_labels_made_from_the_truth_are_not_scored_against_it(geoloom, world, tmp_path):
     ws = tmp_path / "ws"
     geoloom("ingest", world.scene, "--out", ws)
-    report, _ = geoloom("label", ws, "--method", "truth", "--truth", world.truth)
+    report, _ = geoloom("label", ws, "--with", "truth", "--truth", world.truth)
     assert report["labelled"] == pytest.approx(1.0)
     assert open_group(ws / "labels.zarr", made_by="label").attrs["from_truth"]
     _, said = geoloom("evaluate", ws, "--truth", world.truth, "--what", "labels", code=2)

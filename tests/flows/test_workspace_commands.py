@@ -214,7 +214,7 @@ def test_who_comes_second_leaves_at_once(held, noise, name):
     words = {
         "map": ("map", noise, "--out", ws),
         "ingest": ("ingest", noise, "--out", ws),
-        "label": ("label", ws, "--method", "truth", "--truth", noise),
+        "label": ("label", ws, "--with", "truth", "--truth", noise),
         "export": ("export", ws, "--cog"),
         "evaluate": ("evaluate", ws, "--truth", noise),
     }.get(name, (name, ws))

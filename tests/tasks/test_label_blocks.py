@@ -20,7 +20,6 @@ from tasks.params import RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import crop_to, grown
 from tasks.raster.labels import open_labels
-from tasks.sam_labelers import FewShotLabeler, first_piece
 
 SHAPE = (1700, 2000)
 SIZE, HALO = 384, 64
@@ -32,7 +31,7 @@ class ExactLabeler:
     window, halo, pieces = SIZE, HALO, True
 
     def __init__(self, truth):
-        self.truth, self.columns = truth, -(-truth.shape[1] // SIZE)
+        self.truth, self.tells = truth, frozenset({0, 1, 2})
 
     def __call__(self, window):
         """Label one window."""
@@ -41,9 +40,7 @@ class ExactLabeler:
         pieces = np.zeros(label.shape, np.uint32)
         for klass in (1, 2):
             found, _ = ndimage.label(label == klass)
-            pieces += np.where(found > 0, found + first_piece(window, self.columns) + pieces.max() % 4096, 0).astype(
-                np.uint32
-            )
+            pieces += np.where(found > 0, found + pieces.max(), 0).astype(np.uint32)
         return Labelled(seen, label, pieces, np.full(label.shape, 200, np.uint8))
 
 
@@ -65,8 +62,8 @@ def workspace(tmp_path, engine, truth, monkeypatch):
         tmp_path / "a.tif", "w", driver="GTiff", height=SHAPE[0], width=SHAPE[1], count=3, dtype="uint8", tiled=True
     ) as target:
         target.write(np.broadcast_to(truth + 1, (3, *SHAPE)))
-    monkeypatch.setattr(label_block, "_labeler", lambda *_: ExactLabeler(truth))
-    monkeypatch.setattr("tasks.label._prepared", lambda orders, *_, **__: orders)
+    monkeypatch.setattr(label_block, "open_labeler", lambda *_, **__: (ExactLabeler(truth), []))
+    monkeypatch.setattr("tasks.label.prepared", lambda way, *_, **__: way)
     return engine.ingest(tmp_path / "a.tif", tmp_path / "ws")
 
 
@@ -108,6 +105,6 @@ def test_a_block_that_is_labelled_again_finds_its_objects_again(workspace, truth
 
 
 def test_a_scene_with_more_windows_than_there_are_ids_is_refused():
-    view = SimpleNamespace(cube=SimpleNamespace(grid=GeoBox((400_000, 420_000), Affine.identity(), None)))
+    cube = SimpleNamespace(grid=GeoBox((400_000, 420_000), Affine.identity(), None))
     with pytest.raises(UnusableInput, match="label it in parts"):
-        FewShotLabeler(view, None)
+        label_block._require_ids(cube, SIZE)

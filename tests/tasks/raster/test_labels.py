@@ -53,7 +53,9 @@ def test_labels_keep_pixels_and_origin_and_ignore_the_rest(tmp_path):
     assert (found["confidence"][:, 1536:] == 255).all()
     about = dict(found.attrs)
     assert grids.from_json(about.pop("grid")) == GRID
-    assert about == ABOUT | {"classes": ["other", "building"], "cube": ""}, "labels begin as those of no cube"
+    assert about == ABOUT | {"classes": ["other", "building"], "cube": "", "known": ["building"], "rest": "other"}, (
+        "labels begin as those of no cube"
+    )
     set_cube(path, "c0be")
     assert open_labels(path).attrs["cube"] == "c0be"
 
