@@ -152,9 +152,7 @@ def open_truth(
 
 
 def as_told(truth: Truth, classes: ClassMap) -> NDArray[np.uint8]:
-    """(256,) what a map's classes are where a truth is the judge: those that it cannot tell are `other`, if it knows
-    `other`.
-    """
+    """(256,) a map's class ids as a truth can judge them: those it cannot tell are `other`, where it knows that."""
     table = np.arange(256, dtype=np.uint8)
     if 0 in truth.ids:
         table[[i for i in range(len(classes)) if i not in truth.ids]] = 0
