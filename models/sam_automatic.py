@@ -103,7 +103,7 @@ class _Found:
         chosen = self._best(self.boxes, self.scores)
         masks = [self._unpacked(n) for n in chosen]
         if least_area:
-            tidy = [_tidied(mask, least_area) for mask in masks]
+            tidy = [tidied(mask, least_area) for mask in masks]
             masks = [mask for mask, _ in tidy]
             boxes = [batched_mask_to_box(torch.from_numpy(mask)) for mask in masks]
             left = self._best(boxes, [float(not changed) for _, changed in tidy])
@@ -129,8 +129,8 @@ class _Found:
         return kept
 
 
-def _tidied(mask: NDArray[np.bool_], least_area: int) -> tuple[NDArray[np.bool_], bool]:
-    """A mask without small holes and islands, and whether it had any."""
+def tidied(mask: NDArray[np.bool_], least_area: int) -> tuple[NDArray[np.bool_], bool]:
+    """A mask (y, x) without holes and islands of fewer pixels, and whether it had any."""
     mask, holes = remove_small(mask, least_area, mode="holes")
     mask, islands = remove_small(mask, least_area, mode="islands")
     return mask, holes or islands

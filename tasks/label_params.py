@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from tasks.params import EvaluateParams, IngestParams, Names, Parameters, Window, split_commas
 
-Method = Literal["truth", "vectors", "few-shot", "automatic", "text"]
+Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text"]
 SamName = Literal[
     "sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h",
     "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large", "sam3",
@@ -24,9 +24,9 @@ class LabelParams(Parameters):
         Field(
             alias="with",
             min_length=1,
-            description="truth (masks or vectors that exist), vectors (as prompts for SAM), few-shot (SAM's masks, "
-            "named), automatic (every object that SAM sees, of no class), text (what SAM 3 finds by the classes' "
-            "names); of several, each fills in what those before it cannot tell.",
+            description="present (labels as they stand), truth (masks or vectors that exist), vectors (as prompts for "
+            "SAM), few-shot (SAM's masks, named), automatic (every object that SAM sees, of no class), text (what SAM "
+            "3 finds by the classes' names); of several, each fills in what those before it cannot tell.",
         ),
     ] = ("vectors",)
     truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
@@ -89,9 +89,10 @@ class LabelParams(Parameters):
         return self.sam or ("sam3" if self.way == "text" else "sam-vit-t")
 
     def alone(self, method: Method) -> LabelParams:
-        """The same with one of its methods. Of several, text alone asks SAM 3, and the others alone another SAM."""
+        """The same with one of its methods. Where text and others ask a SAM, text asks SAM 3, and `sam` is the others'."""
         update: dict[str, object] = {"method": (method,)}
-        if len(self.method) > 1 and "text" in self.method and (method == "text") != (self.sam == "sam3"):
+        asking = set(self.method) - {"present", "truth"}
+        if len(asking) > 1 and "text" in asking and (method == "text") != (self.sam == "sam3"):
             update |= {"sam": None, "sam_checkpoint": None}
         return self.model_copy(update=update)
 

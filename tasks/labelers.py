@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,21 @@ class Labeler(Protocol):
         """Label one window."""
 
 
+class Given(Protocol):
+    """Labels that can be read by window (`tasks/given_labels.py`)."""
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Classes that they tell from everything else."""
+
+    @property
+    def rest(self) -> str:
+        """What pixels are of which they say nothing else."""
+
+    def read(self, window: Window, name: str) -> NDArray[Any]:
+        """(y, x) of `label`, `instance` or `confidence`."""
+
+
 class TruthLabeler:
     """Labels that exist, as certain as they can be."""
 
@@ -75,25 +90,46 @@ class TruthLabeler:
         return Labelled(window, label, np.where(label == IGNORE, 0, instance).astype(np.uint32), confidence)
 
 
+class PresentLabeler:
+    """Labels as they stood when labelling began."""
+
+    window, halo, pieces = 512, 0, False
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.tells = given.known | ({0} if given.rest == "other" else set())
+
+    def __call__(self, window: Window) -> Labelled:
+        """Read one window; pixels of none of the known classes are `other`, for what comes after to judge."""
+        label, instance, confidence = (self.given.read(window, name) for name in ("label", "instance", "confidence"))
+        if self.given.rest == "unknown":
+            none = label == IGNORE
+            label[none], confidence[none] = 0, TOP // 2
+        return Labelled(window, label, instance, confidence)
+
+
 class CombinedLabeler:
     """Several labelers: each fills in what those before it could not tell.
 
     That is where they are silent, and where they say `other` only because they do not know the class that it finds.
+    What is of none of their classes is `other` where one of them knows that, or where together they know all classes.
     """
 
     pieces = True
 
-    def __init__(self, labelers: tuple[Labeler, ...], shape: tuple[int, int]) -> None:
+    def __init__(self, labelers: tuple[Labeler, ...], shape: tuple[int, int], *, classes: int) -> None:
         """Put labelers together.
 
         Args:
             labelers: the most trusted first.
             shape: rows and columns of the grid.
+            classes: of the map.
         """
         self.labelers, self.shape = labelers, shape
         self.window = min(labeler.window for labeler in labelers)
         self.halo = max(labeler.halo for labeler in labelers)
-        self.tells = frozenset[int]().union(*(labeler.tells for labeler in labelers))
+        found = frozenset[int]().union(*(labeler.tells for labeler in labelers))
+        self.tells = found | {0} if found >= set(range(1, classes)) else found
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window by all of them."""
@@ -114,4 +150,7 @@ class CombinedLabeler:
             into.instance[free] = np.where(numbers > 0, numbers + count, 0)
             count += len(ids)
             told |= labeler.tells
+        if 0 not in self.tells:
+            rest = into.label == 0
+            into.label[rest], into.confidence[rest] = IGNORE, 255
         return into

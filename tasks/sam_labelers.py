@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
-from models.sam_automatic import Regions, automatic_masks
+from models.sam_automatic import Regions, automatic_masks, tidied
 from models.sam_prompts import WINDOW, LinePiece, segment_boxes, segment_lines
 from models.segmenter import EncodedWindow, embedding_of
 from tasks.label_params import LabelParams
@@ -26,6 +26,8 @@ PIECE, SPACING = 200.0, 40.0
 """Pixels: length of the pieces of a line, and between the points on them."""
 SLACK, SLACK_PIXELS = 0.1, (3.0, 12.0)
 """How far a mask may leave its polygon: a share of the root of its area, and the least and the most in pixels."""
+SPECK = 32
+"""Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
 CORRIDOR = 1.5
 """What a road may have at most, as a multiple of the width it is thought to have."""
 POINTS = 12
@@ -78,7 +80,8 @@ class VectorLabeler:
             near, own = (widen(outline, 2 * reach, (shape[0], shape[1])) for reach in (slack, 0))
             # Outside its outline it takes only what no road has.
             free = own | (into.label == 0)
-            into.paint(mask & near & free, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
+            tidy, _ = tidied(mask & near & free, SPECK)
+            into.paint(tidy, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
 
     def _paint_lines(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
         rows, cols = seen

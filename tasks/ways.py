@@ -12,8 +12,9 @@ from infra.progress import Progress
 from models.few_shot import FewShotClassifier
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
+from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
-from tasks.labelers import CombinedLabeler, Labeler, TruthLabeler
+from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.raster.cube import Cube
 from tasks.raster.texts import texts_of
 from tasks.raster.truth import Truth, VectorTruth, file_fingerprint, open_truth
@@ -22,7 +23,7 @@ from tasks.sam_weights import checkpoint_fingerprint, require_sam
 from tasks.workspace import Workspace
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
-"""The option that names the file which a method starts from; automatic and text start from none."""
+"""The option that names the file which a method starts from; the others start from none."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
 
@@ -39,6 +40,8 @@ class Way:
     """sha256 of that file."""
     owners: str = ""
     """Whose what was fetched is."""
+    from_truth: bool = False
+    """Labels that stand were made from truth."""
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
     learnt: FewShotClassifier | None = None
@@ -60,6 +63,10 @@ def chosen_ways(params: LabelParams, workspace: Workspace, *, grip: Grip, progre
 
 def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: Progress) -> Way:
     way = Way(params)
+    if way.method == PRESENT:
+        grip.check()
+        content = keep_given(workspace)
+        return replace(way, content=content, from_truth=open_given(workspace).from_truth)
     if way.method != "truth":
         require_sam(params)
         if params.sam_checkpoint is not None:
@@ -84,7 +91,7 @@ def about_ways(ways: Sequence[Way], workspace: Workspace) -> dict[str, Any]:
         "classes": workspace.classes.names,
         "made_by": ", ".join(way.method for way in ways),
         "sources": [way.content for way in ways if way.content],
-        "from_truth": any(way.method == "truth" or way.params.from_truth for way in ways),
+        "from_truth": any(way.method == "truth" or way.params.from_truth or way.from_truth for way in ways),
         "pieces": len(ways) > 1 or ways[0].method in NUMBERING,
     } | ({"attribution": "; ".join(owners)} if owners else {})
 
@@ -96,7 +103,7 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         UnusableInput: weights cannot be had, or nothing can be learnt from the examples.
     """
     params = way.params
-    if way.method == "truth":
+    if way.method in {"truth", PRESENT}:
         return way
     if way.method == "text":
         texts_of(workspace.classes.names, params.texts)
@@ -122,7 +129,8 @@ def open_labeler(ways: Sequence[Way], workspace: Workspace, cube: Cube, *, devic
     if len(opened) == 1:
         return opened[0][0], notes
     shape = (cube.grid.shape[0], cube.grid.shape[1])
-    return CombinedLabeler(tuple(labeler for labeler, _ in opened), shape), notes
+    labelers = tuple(labeler for labeler, _ in opened)
+    return CombinedLabeler(labelers, shape, classes=len(workspace.classes)), notes
 
 
 def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, str]:
@@ -130,6 +138,8 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
     if way.method == "truth":
         truth = _truth(way, workspace)
         return TruthLabeler(truth), _told(way, truth.shapes) if isinstance(truth, VectorTruth) else ""
+    if way.method == PRESENT:
+        return PresentLabeler(open_given(workspace)), ""
     if way.method == "text":
         from tasks.text_labeler import TextLabeler
 

@@ -39,9 +39,9 @@ def test_pixel_by_pixel(seed, ignore, other):
     one = painted(seed, (2,), ignore=True, other=True, window=64, halo=0, pieces=False)
     two = painted(seed + 1, (1, 2), ignore=ignore, other=other)
     three = painted(seed + 2, (3,), ignore=True, other=False)
-    labeler = CombinedLabeler((one, two, three), SHAPE)
+    labeler = CombinedLabeler((one, two, three), SHAPE, classes=5)
     assert (labeler.window, labeler.halo, labeler.pieces) == (32, 8, True)
-    assert labeler.tells == {0, 1, 2, 3} if other else {0, 1, 2, 3}
+    assert labeler.tells == {0, 1, 2, 3}
     window = (slice(16, 48), slice(32, 64))
     found = labeler(window)
     assert found.seen == (slice(8, 56), slice(24, 70))
@@ -72,9 +72,26 @@ def test_objects_of_no_class_lie_below_everything_that_has_one():
     automatic, text = Painted(nothing, ids, ()), Painted(classes, houses, (1,))
     whole = (slice(0, 60), slice(0, 70))
     for order in ((automatic, text), (text, automatic)):
-        found = CombinedLabeler(order, SHAPE)(whole)
+        found = CombinedLabeler(order, SHAPE, classes=3)(whole)
         np.testing.assert_array_equal(found.label, classes)
         assert len(np.unique(found.instance[20:40, 20:40])) == 1
         assert found.instance[10:20, 10:30].all()
         assert found.instance[12, 12] != found.instance[35, 35]
         assert not found.instance[40:].any()
+
+
+def test_the_rest_is_other_only_where_all_classes_are_known():
+    roads, houses = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 255, np.uint8)
+    roads[:10], houses[5:20] = 2, 1
+    none = np.zeros(SHAPE, np.uint32)
+    present = Painted(roads, none, (2,))  # of a data set that has roads alone: 0 is none of those
+    text = Painted(houses, none, (1,))
+    whole = (slice(0, 60), slice(0, 70))
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[5:20], expected[:10] = 1, 2
+    complete = CombinedLabeler((present, text), SHAPE, classes=3)
+    assert complete.tells == {0, 1, 2}
+    np.testing.assert_array_equal(complete(whole).label, expected)
+    partial = CombinedLabeler((present, text), SHAPE, classes=4)
+    assert partial.tells == {1, 2}
+    np.testing.assert_array_equal(partial(whole).label, np.where(expected == 0, 255, expected))

@@ -18,9 +18,10 @@ from models.sam_text import Objects, TextSam
 from tasks.label_params import LabelParams
 from tasks.params import IngestParams, RunParams
 from tasks.raster.gdal import rasterio
-from tasks.raster.labels import open_labels
+from tasks.raster.labels import create_labels, open_labels, set_cube, write_labels
 from tasks.raster.texts import TEXTS, texts_of
 from tasks.text_labeler import TextLabeler
+from tasks.workspace import open_workspace
 
 pytest.importorskip("transformers")
 CLASSES = ("other", "building", "road", "water")
@@ -195,3 +196,40 @@ def test_where_objects_overlap_the_surest_wins_and_ties_go_to_the_first():
     np.testing.assert_array_equal(labelled.label, np.where(on, found.classes[first], 255))
     np.testing.assert_array_equal(labelled.instance, np.where(on, first + 1, 0))
     np.testing.assert_array_equal(labelled.confidence, np.where(on, np.round(confidences[first] * 254.0), 255))
+
+
+def test_text_fills_in_the_classes_that_a_data_set_lacks(workspace, sam3):
+    """Of a data set of roads; what is no road may be anything."""
+    store = open_store(workspace)
+    place, opened = store.zarr("labels.zarr"), open_workspace(store)
+    roads = np.full(SHAPE, 255, np.uint8)
+    roads[100:140] = 2
+    ids = np.where(roads == 2, 77, 0).astype(np.uint32)
+    about = {"classes": CLASSES, "made_by": "a data set", "sources": ["0" * 64], "from_truth": True}
+    create_labels(place, opened.grid, known=("road",), rest="unknown", **about)
+    whole = (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    confidence = np.where(roads == 2, 254, 255).astype(np.uint8)
+    write_labels(place, whole, label=roads, instance=ids, confidence=confidence)
+    set_cube(place, opened.cube().fingerprint)
+    label(workspace, sam3)
+    alone = read(workspace)[0]["label"]
+    store.delete_all("labels.zarr")
+    create_labels(place, opened.grid, known=("road",), rest="unknown", **about)
+    write_labels(place, whole, label=roads, instance=ids, confidence=confidence)
+    set_cube(place, opened.cube().fingerprint)
+
+    done = label(workspace, sam3, method=("present", "text"))
+    found, told = read(workspace)
+    invalid = np.zeros(SHAPE, bool)
+    invalid[384:, 384:] = True
+    expected = np.where(np.isin(alone, [1, 3]), alone, 0)  # all classes are known now, so the rest is other
+    expected[100:140] = 2
+    expected[invalid] = 255
+    np.testing.assert_array_equal(found["label"], expected)
+    assert np.isin(alone, [1, 3]).any(), "the text finds nothing, or there is nothing to test"
+    assert (told["made_by"], told["from_truth"], told["rest"]) == ("present, text", True, "other")
+    assert sorted(told["known"]) == ["building", "road", "water"]
+    assert len(np.unique(found["instance"][100:140, :384])) == 1
+    again = label(workspace, sam3, method=("present", "text"))  # from the data set's, not from what was made of them
+    assert (done.units_run, again.units_run) == (1, 0)
+    np.testing.assert_array_equal(read(workspace)[0]["label"], expected)
