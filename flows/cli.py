@@ -132,6 +132,7 @@ def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelPara
             "shares": done.shares,
             "units_total": done.units_total,
             "units_run": done.units_run,
+            "dropped": done.dropped,
         }
         shares = ", ".join(f"{name} {share:.1%}" for name, share in done.shares.items() if share)
         outcome.lines.append(f"{done.labels}: {done.labelled:.1%} of the pixels labelled ({shares})")

@@ -14,12 +14,12 @@ from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
-from infra.store import Store
+from infra.store import Store, write_json
 from tasks.correct import correct, correct_again
 from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, unite
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO
-from tasks.made_labels import open_made_labels
+from tasks.made_labels import DROPPED, open_made_labels
 from tasks.raster import grid as grids
 from tasks.raster.cube import Cube, cells_of
 from tasks.raster.fingerprint import fingerprint
@@ -40,6 +40,8 @@ class LabelledScene:
     """Share of the valid pixels that got any."""
     units_total: int
     units_run: int
+    dropped: int = 0
+    """Vectors that the picture does not show."""
 
 
 def label(
@@ -105,7 +107,14 @@ def label(
         raise UnusableInput(_nothing_labelled(ways))
     grip.check()
     set_cube(place, cube.fingerprint)
-    return _labelled(workspace, counts, sum(f["valid"] for f in facts), units=len(wanted), run=len(pending))
+    dropped = [one for f in facts for one in f["dropped"]]
+    write_json(store, DROPPED, {"dropped": dropped})
+    if dropped:
+        progress.note(
+            f"{len(dropped):,} vectors that the picture does not show were dropped; 'geoloom review' lists them"
+        )
+    made = _labelled(workspace, counts, sum(f["valid"] for f in facts), units=len(wanted), run=len(pending))
+    return replace(made, dropped=len(dropped))
 
 
 def _labelled(workspace: Workspace, counts: NDArray[np.int64], valid: int, *, units: int, run: int) -> LabelledScene:

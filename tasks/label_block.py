@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from threading import BoundedSemaphore, Lock
 
 import numpy as np
@@ -22,7 +22,7 @@ from infra.ledger import Entry, Ledger
 from infra.stopping import check
 from infra.store import Store
 from models.machine import one_thread
-from tasks.labelers import Labeler, Labelled
+from tasks.labelers import Dropped, Labeler, Labelled
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -105,6 +105,7 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
     label, confidence = (np.full(shape, IGNORE, np.uint8) for _ in range(2))
     instance = np.zeros(shape, np.uint32)
     edges = _Edges(tools)
+    dropped: list[Dropped] = []
     with forgetting_damage(orders.store):
         valid = tools.cube.read(block, bands=())[1]
         for part in windows(shape, tools.labeler.window):
@@ -115,6 +116,7 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
             rows, cols = (slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, block, strict=True))
             with tools.lanes:
                 found = tools.labeler((rows, cols))
+            dropped += found.dropped
             if tools.labeler.pieces:
                 found = _numbered(found, (rows, cols), tools)
             own = within((rows, cols), found.seen)
@@ -132,7 +134,8 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
             **({"piece": instance} if tools.labeler.pieces else {}), instance=instance,
         )  # fmt: skip
     counts = np.bincount(label[label != IGNORE], minlength=tools.classes)
-    facts = {"counts": counts.tolist(), "valid": int(valid.sum()), "objects": bool(instance.any())}
+    facts = {"counts": counts.tolist(), "valid": int(valid.sum()), "objects": bool(instance.any()),
+             "dropped": [asdict(one) for one in dropped]}  # fmt: skip
     ledger.record(Entry(entry.unit, entry.fingerprint, digest(label, instance, confidence), short=False, facts=facts))
 
 

@@ -89,7 +89,7 @@ class LabelParams(Parameters):
         return self.sam or ("sam3" if self.way == "text" else "sam-vit-t")
 
     def alone(self, method: Method) -> LabelParams:
-        """The same with one of its methods. Where text and others ask a SAM, text asks SAM 3, and `sam` is the others'."""
+        """The same with one of its methods; where text and others ask a SAM, `sam` is the others'."""
         update: dict[str, object] = {"method": (method,)}
         asking = set(self.method) - {"present", "truth"}
         if len(asking) > 1 and "text" in asking and (method == "text") != (self.sam == "sam3"):

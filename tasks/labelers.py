@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,23 @@ HALO = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A vector that the picture does not show."""
+
+    klass: int
+    score: float
+    """How little it does, 0..1."""
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in columns and rows of the grid."""
+
+    def lies_in(self, window: Window) -> bool:
+        """Whether its middle does: it is told once."""
+        rows, cols = window
+        x, y = (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+        return bool(rows.start <= y < rows.stop and cols.start <= x < cols.stop)
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """Labels of a window and what is seen around it."""
 
@@ -29,6 +46,8 @@ class Labelled:
     """(y, x) object ids, 0 = none: unique over the grid, or of this window's own pieces, from 1."""
     confidence: NDArray[np.uint8]
     """(y, x) 0...254 = p·254; 255 where there is neither a class nor an object."""
+    dropped: tuple[Dropped, ...] = ()
+    """Vectors that were not believed."""
 
     @classmethod
     def nothing(cls, seen: Window) -> Labelled:
@@ -150,6 +169,7 @@ class CombinedLabeler:
             into.instance[free] = np.where(numbers > 0, numbers + count, 0)
             count += len(ids)
             told |= labeler.tells
+            into = replace(into, dropped=into.dropped + found.dropped)
         if 0 not in self.tells:
             rest = into.label == 0
             into.label[rest], into.confidence[rest] = IGNORE, 255

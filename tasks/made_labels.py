@@ -16,6 +16,9 @@ from tasks.raster.labels import open_labels
 from tasks.raster.truth import file_fingerprint
 from tasks.workspace import LABELS, Workspace
 
+DROPPED = "review/dropped.json"
+"""Vectors that labels were to be made from, and that the picture does not show."""
+
 
 @dataclass(frozen=True, slots=True)
 class MadeLabels:

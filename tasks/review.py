@@ -10,10 +10,12 @@ scene but by some numbers an object.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +29,7 @@ from infra.store import Store, write_json
 from models.metrics import Confusion
 from tasks.label_params import ReviewParams
 from tasks.label_report import Quality, report_page
-from tasks.made_labels import MadeLabels, open_made_labels
+from tasks.made_labels import DROPPED, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
 from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick
@@ -109,7 +111,7 @@ class _Look:
 
     def __init__(self, workspace: Workspace, made: MadeLabels, reference: Truth | None, worst: Worst) -> None:
         self.made, self.reference, self.worst = made, reference, worst
-        self.classes = made.classes
+        self.classes, self.store = made.classes, workspace.store
         self.told = as_told(reference, self.classes) if reference is not None else np.arange(256, dtype=np.uint8)
         self.shape = (workspace.grid.shape[0], workspace.grid.shape[1])
         self.ground = Ground(workspace.grid, workspace.control)
@@ -158,6 +160,7 @@ class _Look:
             bar.advance()
         for (why, klass), gathering in self._gatherings.items():
             self._finish(objects, why, klass, gathering.end())
+        self.worst.add(self._dropped())
 
     def _compare(
         self, window: Window, label: NDArray[np.uint8], confidence: NDArray[np.uint8],
@@ -183,6 +186,14 @@ class _Look:
             for n in np.unique(classes).tolist()
             if n
         }
+
+    def _dropped(self) -> Iterator[Place]:
+        """Vectors that the picture does not show, by their boxes."""
+        document: Any = json.loads(self.store.read(DROPPED) or b'{"dropped": []}')
+        for one in document["dropped"]:
+            box = shapely.box(*one["box"])
+            first = int(one["box"][1]) * self.shape[1] + int(one["box"][0])
+            yield Place(box.area * one["score"], first, "dropped", int(one["klass"]), float(one["score"]), box)
 
     def _finish(self, objects: FeatureWriter, why: str, klass: int, found: Objects) -> None:
         if not len(found):

@@ -1,108 +1,29 @@
-"""Labelling with Segment Anything: by the vectors of a map, or by a few labelled windows."""
+"""Labelling with what Segment Anything sees by itself: as it is, or named by a few labelled windows."""
 
 from __future__ import annotations
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from models.few_shot import FewShotClassifier, majority_classes, mask_features
-from models.sam_automatic import Regions, automatic_masks, tidied
-from models.sam_prompts import WINDOW, LinePiece, segment_boxes, segment_lines
-from models.segmenter import EncodedWindow, embedding_of
+from models.sam_automatic import Regions, automatic_masks
+from models.sam_prompts import WINDOW
+from models.segmenter import embedding_of
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO, Labelled
-from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
-from tasks.raster.grid import Window, shape_of, windows
-from tasks.raster.lines import cut_line, widen
+from tasks.raster.grid import Window, windows
 from tasks.raster.truth import Truth
-from tasks.raster.vectors import Shapes
 from tasks.sam_view import CORE, SamView
 
-PIECE, SPACING = 200.0, 40.0
-"""Pixels: length of the pieces of a line, and between the points on them."""
-SLACK, SLACK_PIXELS = 0.1, (3.0, 12.0)
-"""How far a mask may leave its polygon: a share of the root of its area, and the least and the most in pixels."""
-SPECK = 32
-"""Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
-CORRIDOR = 1.5
-"""What a road may have at most, as a multiple of the width it is thought to have."""
 POINTS = 12
 """A side of the grid that SAM is asked at: half the time of its 16, for few masks less."""
 EXAMPLES = 4
 """Example windows that are taken where none is named."""
 LEAST_CONFIDENCE = 0.5
 """Masks that the classifier is less sure of are not labelled."""
-
-
-class VectorLabeler:
-    """Vectors as prompts: a polygon's box, points along a line; SAM's masks become the labels.
-
-    What no vector names is `other`: the vectors are taken to be all there is.
-    """
-
-    window, halo, pieces = CORE, HALO, False
-
-    def __init__(self, view: SamView, shapes: Shapes) -> None:
-        self.view, self.shapes = view, shapes
-        self.bounds = shapely.bounds(shapes.geometry)
-        self.tree = shapely.STRtree(shapes.geometry)
-        self.tells = frozenset({0, *shapes.label.tolist()})
-
-    def __call__(self, window: Window) -> Labelled:
-        """Label one window: roads first, buildings on top of them."""
-        seen = self.view.around(window)
-        rows, cols = seen
-        shape = shape_of(seen)
-        labelled = Labelled(seen, np.zeros(shape, np.uint8), np.zeros(shape, np.uint32), np.full(shape, TOP, np.uint8))
-        box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
-        here = np.sort(self.tree.query(box, predicate="intersects"))
-        if here.size:
-            asked = self.view.look(self.view.picture(seen))
-            lines = self.shapes.width[here] > 0
-            self._paint_lines(labelled, asked, here[lines], seen)
-            self._paint_polygons(labelled, asked, here[~lines], seen)
-        return labelled
-
-    def _paint_polygons(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
-        rows, cols = seen
-        if not numbers.size:
-            return
-        shape = into.label.shape
-        found = segment_boxes(asked, self.bounds[numbers] - [cols.start, rows.start, cols.start, rows.start])
-        for number, mask, score in zip(numbers, found.masks, found.scores, strict=True):
-            outline = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
-            slack = float(np.clip(SLACK * np.sqrt(outline.area), *SLACK_PIXELS))
-            # A box says little of a shape that is bent, pierced or larger than the window: its outline holds the mask.
-            near, own = (widen(outline, 2 * reach, (shape[0], shape[1])) for reach in (slack, 0))
-            # Outside its outline it takes only what no road has.
-            free = own | (into.label == 0)
-            tidy, _ = tidied(mask & near & free, SPECK)
-            into.paint(tidy, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
-
-    def _paint_lines(self, into: Labelled, asked: EncodedWindow, numbers: NDArray[np.intp], seen: Window) -> None:
-        rows, cols = seen
-        shape = into.label.shape
-        owners, pieces = [], []
-        doubtful = np.zeros(shape, bool)
-        for number in numbers:
-            moved = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
-            width = float(self.shapes.width[number])
-            for piece in cut_line(moved, (shape[0], shape[1]), length=PIECE, spacing=SPACING):
-                core, corridor = (widen(piece.line, width * k, (shape[0], shape[1])) for k in (1.0, CORRIDOR))
-                owners.append(number)
-                pieces.append(LinePiece(piece.points, core, corridor))
-        found = segment_lines(asked, pieces)
-        for number, asked_for, mask, score in zip(owners, pieces, found.masks, found.scores, strict=True):
-            agreed = mask & asked_for.core
-            into.paint(agreed, int(self.shapes.label[number]), instance=int(number) + 1, score=float(score))
-            doubtful |= mask ^ asked_for.core
-        # Where SAM's edge and the line's own width disagree, and no other piece is sure, the label is nobody's to give.
-        doubtful &= ~np.isin(into.label, self.shapes.label[numbers])
-        into.label[doubtful], into.confidence[doubtful], into.instance[doubtful] = IGNORE, 255, 0
 
 
 class AutomaticLabeler:

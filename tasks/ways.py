@@ -144,8 +144,9 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         from tasks.text_labeler import TextLabeler
 
         return TextLabeler.of(cube, workspace.classes.names, params, device=device), ""
-    from tasks.sam_labelers import AutomaticLabeler, FewShotLabeler, VectorLabeler
+    from tasks.sam_labelers import AutomaticLabeler, FewShotLabeler
     from tasks.sam_view import SamView
+    from tasks.vector_labeler import VectorLabeler
 
     view = SamView.of(workspace.store, cube, params, device=device)
     if way.method == "automatic":

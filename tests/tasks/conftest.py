@@ -77,6 +77,7 @@ DYING = """
 import os, signal
 from flows import steps
 from infra.progress import Silent
+from tasks.label_params import *
 from tasks.params import *
 
 class Dying(Silent):
