@@ -25,6 +25,11 @@ OFFSET = 1.0
 """Logits by which the cut of a mask is moved, up and down, to see how stable it is (the package's default)."""
 
 
+WHOLE = 0.1
+"""Share of the window above which a mask is of ground that objects lie on: its points are asked all the same. On two
+windows of 1024 no mask was lost by that which is the largest anywhere; without it, four of five."""
+
+
 @dataclass(frozen=True, slots=True)
 class Regions:
     """Masks of one window, largest first: painted in this order, parts lie on top of what they are part of."""
@@ -46,8 +51,11 @@ def automatic_masks(
     least_stability: float = 0.9,
     least_area: int = 64,
     batch: int = 16,
+    every_point: bool = False,
 ) -> Regions:
     """The masks of a grid of single points that are good, stable and not duplicates.
+
+    Points are asked from a coarse grid to the finest, and those that a good mask covers already are passed over.
 
     The package's thresholds (0.88, 0.95) were chosen for ViT-H; ViT-T's masks of aerial scenes score lower.
 
@@ -58,20 +66,39 @@ def automatic_masks(
         least_stability: least stability.
         least_area: pixels; smaller masks are dropped, smaller holes and islands filled.
         batch: points decoded at once; each takes about 25 MB for its three masks.
+        every_point: pass none over.
     """
     height, width = window.shape
     found = _Found(height, width)
     grid = build_point_grid(points_per_side) * [width, height]
-    for start in range(0, len(grid), batch):
-        found.take(*_good(window, grid[start : start + batch], least_score, least_stability))
+    column, row = grid.astype(np.intp).T
+    for waiting in _rounds(points_per_side):
+        while len(waiting):
+            if not every_point:
+                waiting = waiting[~found.covered[row[waiting], column[waiting]]]  # noqa: PLW2901 - it gets shorter
+            asked, waiting = waiting[:batch], waiting[batch:]  # noqa: PLW2901
+            if len(asked):
+                found.take(*_good(window, grid[asked], least_score, least_stability))
     return found.regions(least_area)
+
+
+def _rounds(side: int) -> list[NDArray[np.intp]]:
+    """Numbers of the points of a grid, from every eighth of both axes to those that are left."""
+    numbers = np.arange(side * side).reshape(side, side)
+    left, found = np.ones((side, side), bool), []
+    for step in (8, 4, 2, 1):
+        chosen = np.zeros_like(left)
+        chosen[step // 2 :: step, step // 2 :: step] = True
+        found.append(numbers[chosen & left])
+        left &= ~chosen
+    return found
 
 
 def _good(
     window: EncodedWindow, points: NDArray[np.float64], least_score: float, least_stability: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Masks (n, y, x), predicted IoU and stability of those that are good enough, of three a point."""
-    low, scores = window.sam.decode(window, Prompts(points=points[:, None]), multimask=True)
+    low, scores = window.sam.decode(window, Prompts(points=points[:, None]), multimask=True, least=least_score)
     keep = scores.flatten() > least_score
     low, scores = low.flatten(0, 1)[keep], scores.flatten()[keep]
     masks = window.sam.enlarge(low, window.shape)
@@ -89,11 +116,16 @@ class _Found:
         self.boxes: list[Tensor] = []
         self.scores: list[float] = []
         self.stability: list[float] = []
+        self.covered = np.zeros((height, width), bool)
+        """(y, x) of masks that are not so large that others lie within them."""
 
     def take(self, masks: Tensor, scores: Tensor, stability: Tensor) -> None:
         """Keep masks (n, y, x)."""
         if len(masks):
-            self.packed += [np.packbits(mask) for mask in masks.cpu().numpy()]
+            found = masks.cpu().numpy()
+            self.packed += [np.packbits(mask) for mask in found]
+            small = np.count_nonzero(found, axis=(1, 2)) <= WHOLE * self.covered.size
+            self.covered |= found[small].any(axis=0)
             self.boxes += list(batched_mask_to_box(masks).cpu())
             self.scores += scores.tolist()
             self.stability += stability.tolist()

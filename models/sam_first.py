@@ -5,6 +5,8 @@ The longer side of a picture is resized to 1024 pixels, the other padded at its 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from models.segmenter import Embedding, EncodedWindow, Prompts
 
 _MASK_SIZE = IMAGE_SIZE // 4
 """Pixels a side of the masks that go in and come out."""
+_NOTHING = -32.0
+"""Logit of a mask that was not drawn."""
 
 
 class FirstSam:
@@ -38,7 +42,9 @@ class FirstSam:
         return (self.network.image_encoder(frame),)
 
     @torch.inference_mode()
-    def decode(self, window: EncodedWindow, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, window: EncodedWindow, prompts: Prompts, *, multimask: bool, least: float = -math.inf
+    ) -> tuple[Tensor, Tensor]:
         """As `Segmenter.decode`."""
         points = None
         if prompts.points is not None:
@@ -49,13 +55,24 @@ class FirstSam:
         )
         masks = None if prompts.masks is None else prompts.masks[:, None]  # n 1 256 256
         sparse, dense = self.network.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        low, scores = self.network.mask_decoder(
-            image_embeddings=window.embedding[0],
-            image_pe=self.network.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
+        # What all prompts have in common is computed once: the package repeats the embedding for each.
+        seen = window.embedding[0] + (dense[:1] if masks is None else dense)  # 1 or n, 256 64 64
+        return self._masks(seen, sparse, slice(1, None) if multimask else slice(0, 1), least)
+
+    def _masks(self, seen: Tensor, sparse: Tensor, which: slice, least: float) -> tuple[Tensor, Tensor]:
+        """`MaskDecoder.predict_masks`, in another order: how good masks are is known before they are drawn."""
+        decoder = self.network.mask_decoder
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # 5 256
+        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        tokens, seen = decoder.transformer(seen, self.network.prompt_encoder.get_dense_pe(), tokens)
+        scores = decoder.iou_prediction_head(tokens[:, 0])[:, which]
+        good = (scores > least).any(dim=1)
+        low = torch.full((*scores.shape, _MASK_SIZE, _MASK_SIZE), _NOTHING, device=self.device)
+        if good.any():
+            shape = (-1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
+            drawn = decoder.output_upscaling(seen[good].transpose(1, 2).reshape(shape)).flatten(2)  # n 32 65536
+            mixed = [mlp(tokens[good, 1 + n]) for n, mlp in enumerate(decoder.output_hypernetworks_mlps)][which]
+            low[good] = (torch.stack(mixed, dim=1) @ drawn).unflatten(2, (_MASK_SIZE, _MASK_SIZE))
         return low, scores
 
     def enlarge(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:

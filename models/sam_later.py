@@ -6,6 +6,7 @@ masks' edges: an embedding takes 8 MB (SAM 2) or 11 MB (SAM 3) as float16.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,14 @@ class LaterSam:
         return tuple(array.contiguous() for array in self.network.get_image_embeddings(frame.to(self.device)))
 
     @torch.inference_mode()
-    def decode(self, window: EncodedWindow, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
+    def decode(
+        self,
+        window: EncodedWindow,
+        prompts: Prompts,
+        *,
+        multimask: bool,
+        least: float = -math.inf,  # noqa: ARG002 - it draws all
+    ) -> tuple[Tensor, Tensor]:
         """As `Segmenter.decode`."""
         # n objects are n prompts in one picture; but a mask prompt belongs to its picture, so it takes n pictures.
         objects, axis = window.embedding, 0

@@ -6,6 +6,7 @@ affair. An embedding can be kept as bytes and given back later, to the backbone 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,8 +43,13 @@ class Segmenter(Protocol):
     def encode(self, picture: NDArray[np.uint8]) -> Embedding:
         """The embedding of an (y, x, 3) RGB picture: the slow part."""
 
-    def decode(self, window: EncodedWindow, prompts: Prompts, *, multimask: bool) -> tuple[Tensor, Tensor]:
-        """Mask logits, coarse, n k y x, and the IoU that it predicts for each, n k: three masks an object or one."""
+    def decode(
+        self, window: EncodedWindow, prompts: Prompts, *, multimask: bool, least: float = -math.inf
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits, coarse, n k y x, and the IoU that it predicts for each, n k: three masks an object or one.
+
+        Where it predicts no more than `least` for all masks of an object, they need not be drawn.
+        """
 
     def enlarge(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:
         """Coarse mask logits n y x in the pixels of a picture of a shape; above 0 is the object."""

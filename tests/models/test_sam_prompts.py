@@ -122,7 +122,7 @@ def test_its_masks_are_those_of_the_package(sam, window, scene):
         sam.network, points_per_side=5, points_per_batch=16, pred_iou_thresh=0.6, stability_score_thresh=0.7,
         min_mask_region_area=64,
     ).generate(scene[0])  # fmt: skip
-    ours = automatic_masks(window, points_per_side=5, least_score=0.6, least_stability=0.7, batch=16)
+    ours = automatic_masks(window, points_per_side=5, least_score=0.6, least_stability=0.7, every_point=True)
     expected = {
         r["segmentation"].tobytes(): (r["predicted_iou"], r["stability_score"]) for r in theirs if r["area"] >= 64
     }
@@ -131,6 +131,28 @@ def test_its_masks_are_those_of_the_package(sam, window, scene):
     assert set(found) == set(expected)
     for key, scores in found.items():
         assert scores == pytest.approx(expected[key], abs=1e-6)
+
+
+def test_points_that_a_good_mask_covers_are_not_asked_and_no_large_mask_is_lost_by_that(window, monkeypatch):
+    asked = []
+    real = FirstSam.decode
+
+    def counting(sam, window, prompts, **options):
+        asked.append(len(prompts.points))
+        return real(sam, window, prompts, **options)
+
+    monkeypatch.setattr(FirstSam, "decode", counting)
+    least = {"points_per_side": 8, "least_score": 0.6, "least_stability": 0.7}
+    everything = automatic_masks(window, every_point=True, **least)
+    assert sum(asked) == 64
+    asked.clear()
+    found = automatic_masks(window, **least)
+    assert sum(asked) < 60
+    seen = np.zeros(SHAPE, bool)
+    for mask in everything.masks:  # the largest first
+        if (mask & ~seen).any():
+            assert max((mask & m).sum() / (mask | m).sum() for m in found.masks) >= 0.9
+        seen |= mask
 
 
 def test_nothing_but_one_colour_may_give_no_mask_and_does_not_fail(sam):
