@@ -87,11 +87,12 @@ def make_chips(params: ChipSetParams, workspaces: list[str], out: Path, *, progr
     from infra.lease import hold
     from infra.store import open_store
     from tasks.dataset_chips import make_chips as step
-    from tasks.dataset_chips import require_free
+    from tasks.dataset_chips import plan_chips, require_free
 
     require_free(out)
+    plan = plan_chips(params, workspaces, progress=progress)
     with hold(open_store(out), command="dataset chips"):
-        return step(params, workspaces, out, progress=progress)
+        return step(params, plan, out, progress=progress)
 
 
 def check_chips(paths: list[Path], *, progress: Progress) -> CheckedChips:

@@ -75,17 +75,12 @@ def require_free(out: Path) -> None:
         raise UnusableInput(f"{out} is not an empty folder; choose another one for the data set.")
 
 
-def make_chips(params: ChipSetParams, workspaces: list[str], out: Path, *, progress: Progress) -> MadeChips:
-    """Cut chips, put them into splits, and write them with a table, statistics and a page.
-
-    What an earlier run of the same command finished is kept.
+def plan_chips(params: ChipSetParams, workspaces: list[str], *, progress: Progress) -> ChipSetPlan:
+    """Plan a data set: which chips are cut, and which split each is in; reads labels, and writes nothing.
 
     Raises:
-        UnusableInput: no labels, workspaces that do not go together, a split without a chip, or the folder holds
-            something else.
-        UnwritableOutput: it cannot be written.
+        UnusableInput: no labels, workspaces that do not go together, or a split without a chip.
     """
-    require_free(out)
     scenes = open_scenes(workspaces)
     with counting(progress, "count", total=len(scenes), unit="scenes") as bar:
         lattices = []
@@ -93,12 +88,20 @@ def make_chips(params: ChipSetParams, workspaces: list[str], out: Path, *, progr
             check()
             lattices.append(count_lattice(scene, params.chip))
             bar.advance()
-    plan = plan_chip_set(scenes, lattices, params)
-    store = open_store(out)
+    return plan_chip_set(scenes, lattices, params)
+
+
+def make_chips(params: ChipSetParams, plan: ChipSetPlan, out: Path, *, progress: Progress) -> MadeChips:
+    """Write the chips of a plan, a table of them, statistics and a page; what an earlier run has finished is kept.
+
+    Raises:
+        UnusableInput: the folder holds something else, or a cube is damaged.
+        UnwritableOutput: it cannot be written.
+    """
+    store, cube = open_store(out), plan.scenes[0].cube
     chips = dict(zip(plan.splits, np.bincount(plan.split, minlength=len(plan.splits)).tolist(), strict=True))
     if _is_finished(store, plan):
         return MadeChips(str(out), chips, kept=True)
-    cube = scenes[0].cube
     require_room(store, len(plan) * plan.chip**2 * (cube.dtype.itemsize * len(cube.bands) + 1))
     write_json(store, UNFINISHED, {"plan": plan.fingerprint})
     for split in plan.splits:
