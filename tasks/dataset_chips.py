@@ -109,6 +109,15 @@ def make_chips(params: ChipSetParams, plan: ChipSetPlan, out: Path, *, progress:
             make_folder(out / what / split)
     found = _write(plan, store, out, progress=progress)
     _finish(plan, params, store, found)
+    totals = plan.totals()
+    for split, pixels in zip(plan.splits, totals, strict=True):
+        lacking = [
+            name
+            for name, n, all_of in zip(plan.classes.names, pixels, totals.sum(axis=0), strict=True)
+            if all_of > n == 0
+        ]
+        if lacking:
+            progress.note(f"No chip of {split} shows {', '.join(lacking)}; another --seed or more scenes may.")
     return MadeChips(str(out), chips, kept=False)
 
 
@@ -137,7 +146,7 @@ def _units(plan: ChipSetPlan) -> Iterator[tuple[str, int, Window, NDArray[np.int
     """What is read at once: its name, the scene's number, the window, and the numbers of the chips in it."""
     for number, scene in enumerate(plan.scenes):
         rows, cols = (n // plan.chip for n in scene.shape)
-        mine = np.flatnonzero(plan.scene == number)
+        mine = np.arange(*np.searchsorted(plan.scene, [number, number + 1]))
         for window in pieces((rows, cols), plan.chip):
             inside = [(plan.corner[mine, n] >= s.start) & (plan.corner[mine, n] < s.stop) for n, s in enumerate(window)]
             chips = mine[inside[0] & inside[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,11 +69,11 @@ def plan_splits(
     pixels = np.concatenate([s.pixels for s in sites])
     boxes = np.concatenate([at[:, ::-1], at[:, ::-1] + 1], axis=1).astype(np.float64) * chip
     near, outlines, crs = _planes(site, boxes, sites, plane, chip=chip)
-    places = [s.place for s in sites]
-    lone = [s.lattice for s in sites if places.count(s.place) == 1] if by_blocks else []
+    shared = Counter(s.place for s in sites)
+    lone = [s.lattice for s in sites if shared[s.place] == 1] if by_blocks else []
     largest = block_side(lone, least=min(shares.values())) if lone else 0
-    for side in range(largest, -1 if not largest else 0, -1):
-        part = _parts(sites, places, side=side)
+    for side in range(largest, 0, -1) if largest else (0,):
+        part = _parts(sites, shared, side=side)
         try:
             split = deal(_weights(part, pixels), list(shares.values()), seed=seed)[part]
         except UnusableInput:
@@ -101,8 +102,10 @@ def _planes(
     near = [(shapely.box(*(boxes + beside).T), shapely.box(*(grown + beside).T))]
     if plane.crs is None:
         return near, shapely.box(*boxes.T), None
+    ends = np.cumsum([len(s.at) for s in sites])[:-1]
     plain, wide = (
-        np.concatenate([plane.outlines(n, some[site == n]) for n in range(len(sites))]) for some in (boxes, grown)
+        np.concatenate([plane.outlines(n, part) for n, part in enumerate(np.split(some, ends))])
+        for some in (boxes, grown)
     )
     if len(sites) > 1:
         near.append((plain, wide))
@@ -111,11 +114,11 @@ def _planes(
     return near, shapely.box(*boxes.T), None
 
 
-def _parts(sites: Sequence[Site], places: list[int], *, side: int) -> NDArray[np.int64]:
+def _parts(sites: Sequence[Site], shared: Mapping[int, int], *, side: int) -> NDArray[np.int64]:
     """(chip,) the number of the part that each goes to a split with; blocks of no chip a side are whole places."""
     pairs = []
     for site in sites:
-        cut = side and places.count(site.place) == 1
+        cut = side and shared[site.place] == 1
         block = blocks(site.lattice, side)[site.at[:, 0], site.at[:, 1]] if cut else np.zeros(len(site.at), np.int64)
         pairs.append(np.stack([np.full(len(block), site.place), block], axis=1))
     return np.unique(np.concatenate(pairs), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
