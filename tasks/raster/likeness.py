@@ -1,12 +1,12 @@
 """Pictures that look alike: a hash of 256 bits that recompression hardly changes, and near-linear search among many.
 
-The hash is the signs of a picture's lowest 255 cosine coefficients of 16 x 16 (pHash, Zauner 2010, "Implementation and
-benchmarking of perceptual image hash functions", section 3.2.1, with signs for comparisons with the median), in order
-of their frequency, of the mean of all bands on 32 x 32 squares. Scale and offset of the pixels do not matter. How often
-it is wrong was measured: docs/datasets.md.
+The mean of all bands is shrunk to 32 x 32; the hash is the signs of its lowest 16 x 16 cosine coefficients but the
+first, in order of their frequency (as pHash does, Zauner 2010, with signs for comparisons with the median). Scale and
+offset of the pixels do not matter. How often it is wrong was measured: docs/datasets.md.
 
-Two hashes that differ in few bits share at least one of 16 words of 16 bits, mostly among the first, whose frequencies
-are the most stable: only pairs that do are compared (multi-index hashing, Norouzi and others 2012, arXiv:1307.2982).
+Two hashes that differ in fewer than 16 bits share one of 16 words of 16 bits, and those that differ in some more nearly
+always do, for the first words hold the stable low frequencies: only pairs that share one are compared (multi-index
+hashing, Norouzi and others 2012, arXiv:1307.2982).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SMALL, KEPT, WORDS = 32, 16, 16
 ALIKE = 24
 """Bits of 255 by which two hashes of the same picture may differ."""
 FLAT = 2.0
-"""Standard deviation of a 32 x 32 picture, in 1/255 of the range of its pixels' dtype or values, below which it shows
-nothing that could be told from noise."""
+"""Standard deviation of a 32 x 32 picture below which it shows nothing that could be told from noise; in grey levels of
+uint8, and in 1/255 of the picture's own range for other dtypes."""
 CROWD = 256
 """Pictures with the same word above which the word tells nothing; they have 15 others."""
 BLANK = b""
