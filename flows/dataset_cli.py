@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from cyclopts import App, Parameter
 from flows import dataset_steps
 from flows.show import Show
 from flows.workspace_cli import Workspace
-from tasks.dataset_params import Dataset, DatasetExportParams, DatasetImportParams, Format
+from tasks.dataset_params import ChipSetParams, Dataset, DatasetExportParams, DatasetImportParams, Format
 from tasks.params import ClusterParams
 
 dataset_app = App(name="dataset", help="Data sets and annotation formats, in and out.")
@@ -52,3 +53,33 @@ def import_dataset(
         outcome.counts |= {"workspaces": len(done.workspaces), "kept": done.kept}
         outcome.lines.append(f"{out}: {len(done.workspaces)} workspaces, of which {done.kept} were there already")
         outcome.without(done.left_out)
+
+
+@dataset_app.command(name="chips")
+def make_chips(
+    workspaces: list[str],
+    /,
+    *,
+    out: Into,
+    params: Annotated[ChipSetParams, Flat] = ChipSetParams(),
+    show: Show = Show(),
+) -> None:
+    """Cut labelled workspaces into chips, in splits that share no place."""
+    with show.speak("dataset chips") as (outcome, progress):
+        done = dataset_steps.make_chips(params, workspaces, out, progress=progress)
+        outcome.outputs |= {"dataset": done.folder, "page": f"{done.folder}/index.html"}
+        outcome.counts |= {"chips": done.chips, "kept": done.kept}
+        told = ", ".join(f"{count:,} {split}" for split, count in done.chips.items())
+        outcome.lines.append(f"{done.folder}: {told} chips{', finished before' if done.kept else ''}")
+
+
+@dataset_app.command(name="check")
+def check_chips(data_sets: list[Path], /, *, show: Show = Show()) -> None:
+    """Say whether chips of different splits share a place or pixels: of folders, or of chips.parquet files."""
+    with show.speak("dataset check") as (outcome, progress):
+        done = dataset_steps.check_chips(data_sets, progress=progress)
+        outcome.counts |= asdict(done)
+        told = ", ".join(f"{count:,} {split}" for split, count in done.chips.items())
+        outcome.lines.append(f"Nothing leaks between the splits: {told}")
+        if done.without_place:
+            outcome.lines.append(f"{done.without_place:,} chips do not say where they lie: their pixels were compared.")

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import steps
-from tasks.dataset_params import DatasetExportParams, DatasetImportParams
+from tasks.dataset_params import ChipSetParams, DatasetExportParams, DatasetImportParams
 from tasks.params import ClusterParams, IngestParams
 
 if TYPE_CHECKING:
     from infra.progress import Progress
+    from tasks.dataset_check import CheckedChips
+    from tasks.dataset_chips import MadeChips
     from tasks.dataset_export import ExportedDataset
 
 
@@ -78,3 +80,23 @@ def import_dataset(
             "something completes them. To train on it alone, import it with --rest other."
         )
     return done
+
+
+def make_chips(params: ChipSetParams, workspaces: list[str], out: Path, *, progress: Progress) -> MadeChips:
+    """Labelled workspaces as chips in splits that share no place."""
+    from infra.lease import hold
+    from infra.store import open_store
+    from tasks.dataset_chips import make_chips as step
+    from tasks.dataset_chips import plan_chips, require_free
+
+    require_free(out)
+    plan = plan_chips(params, workspaces, progress=progress)
+    with hold(open_store(out), command="dataset chips"):
+        return step(params, plan, out, progress=progress)
+
+
+def check_chips(paths: list[Path], *, progress: Progress) -> CheckedChips:
+    """Whether the splits of data sets share a place or pixels."""
+    from tasks.dataset_check import check_chips as step
+
+    return step(paths, progress=progress)

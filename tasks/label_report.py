@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from models.metrics import Scores
+from tasks.page import embedded, page, table
 from tasks.raster.cube import Cube
 from tasks.raster.doubts import Place
 from tasks.raster.grid import crop_to, grown
@@ -92,7 +90,7 @@ def report_page(quality: Quality, cube: Cube, places: list[Place], ground: Groun
         if places
         else "<p>No place is in doubt.</p>"
     )
-    return _PAGE.format(body="\n".join(parts))
+    return page("labels", parts, style=_STYLE)
 
 
 def _class_table(quality: Quality) -> str:
@@ -104,7 +102,7 @@ def _class_table(quality: Quality) -> str:
         if quality.scores is not None:
             row += [_text(v[n]) for v in (quality.scores.precision, quality.scores.recall, quality.scores.iou)]
         rows.append(row)
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _size_table(quality: Quality) -> str:
@@ -114,7 +112,7 @@ def _size_table(quality: Quality) -> str:
         for size, s in sizes.items()
         if s.objects or s.labelled
     ]  # fmt: skip
-    return _table(["class", "size", "in the reference", "labelled", "precision", "recall", "mean IoU"], rows)
+    return table(["class", "size", "in the reference", "labelled", "precision", "recall", "mean IoU"], rows)
 
 
 def _reliability(found: Reliability) -> str:
@@ -157,31 +155,18 @@ def _thumbnails(cube: Cube, places: list[Place], quality: Quality, ground: Groun
         where = ground.place(np.array([place.outline.representative_point().coords[0]]))[0]
         colour = "#{:02x}{:02x}{:02x}".format(*WHY[place.why][1])
         found.append(
-            f'<figure><svg viewBox="0 0 {width} {height}" width="{SIDE}"><image href="{_png(picture)}" width="{width}" '
-            f'height="{height}"/><path d="{_path(outline)}" fill="none" stroke="{colour}" stroke-width="2"/></svg>'
+            f'<figure><svg viewBox="0 0 {width} {height}" width="{SIDE}">'
+            f'<image href="{embedded(picture)}" width="{width}" height="{height}"/>'
+            f'<path d="{_path(outline)}" fill="none" stroke="{colour}" stroke-width="2"/></svg>'
             f"<figcaption>{rank}. {place.why}: {escape(quality.classes[place.klass])}, "
             f"confidence {place.confidence:.2f}<br>at {where[0]:.6g}, {where[1]:.6g}</figcaption></figure>"
         )
     return found
 
 
-def _png(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    held = io.BytesIO()
-    Image.fromarray(picture).save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
-
-
 def _path(outline: shapely.Geometry) -> str:
     rings = [ring for part in shapely.get_parts(outline) for ring in (part.exterior, *part.interiors)]
     return " ".join("M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in ring.coords) + "Z" for ring in rings)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = "".join(f"<th>{escape(one)}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in row) + "</tr>" for row in rows)
-    return f"<table><tr>{cells}</tr>{body}</table>"
 
 
 def _size_json(score: SizeScore) -> dict[str, JsonValue]:
@@ -209,19 +194,9 @@ _SIZES = (
     f"{MATCH:g}. Small objects have less than 32², medium ones less than 96² pixels."
 )
 _LEGEND = "; ".join(f"{why}: {text}" for why, (text, _) in WHY.items()) + "."
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><meta charset="utf-8"><title>geoloom: labels</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: 1rem 0 }}
-th, td {{ padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align: right }}
-th:first-child, td:first-child {{ text-align: left }}
-.places {{ display: flex; flex-wrap: wrap; gap: 1rem }}
-figure {{ margin: 0; width: 200px; font-size: 12px; line-height: 1.35 }}
-svg rect {{ fill: #f7f7f7; stroke: #bbb }} svg line {{ stroke: #999; stroke-dasharray: 4 }}
-svg circle {{ fill: #4885c4; fill-opacity: .6; stroke: #2c5f94 }} svg text {{ font-size: 12px }}
-</style>
-{body}
-</html>
+_STYLE = """
+.places { display: flex; flex-wrap: wrap; gap: 1rem }
+.places figure { width: 200px }
+svg rect { fill: #f7f7f7; stroke: #bbb } svg line { stroke: #999; stroke-dasharray: 4 }
+svg circle { fill: #4885c4; fill-opacity: .6; stroke: #2c5f94 } svg text { font-size: 12px }
 """

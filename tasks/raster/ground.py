@@ -20,6 +20,13 @@ NET = 17
 """Places along each side of the scene at which metres are measured; between them they are interpolated."""
 
 
+def is_on_earth(crs: pyproj.CRS | None) -> bool:
+    """Whether places of a CRS can be told in degrees of WGS 84: it is no local one, and of no other body."""
+    if crs is None or crs.ellipsoid is None or crs.is_engineering:
+        return False
+    return abs(crs.ellipsoid.semi_major_metre - EARTH) < EARTH / 100
+
+
 class Ground:
     """The ground under a grid.
 
@@ -37,14 +44,9 @@ class Ground:
         wkt = control.crs if control else grid.crs.wkt if grid.crs else None
         self.crs = None if wkt is None else pyproj.CRS(wkt)
         """None where places are columns and rows."""
-        self.on_earth = self._is_earth()
+        self.on_earth = is_on_earth(self.crs)
         """Whether places can be told in degrees of WGS 84."""
         self._metric = None if self.crs is None else self._measured(self.crs)
-
-    def _is_earth(self) -> bool:
-        if self.crs is None or self.crs.ellipsoid is None or self.crs.is_engineering:
-            return False
-        return abs(self.crs.ellipsoid.semi_major_metre - EARTH) < EARTH / 100
 
     @property
     def unit(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,18 @@ def merge_bands(counts: Iterable[BandCount]) -> BandStatistics:
     mean = sum(c.total for c in used) / count
     variance = max(sum(c.squares for c in used) / count - mean * mean, 0.0)
     minimum, maximum = min(c.minimum for c in used), max(c.maximum for c in used)
-    low, high = _quantiles(used, count)
-    low, high = (min(max(q, minimum), maximum) for q in (low, high))
+    low, high = (min(max(q, minimum), maximum) for q in quantiles(used, QUANTILES))
     return BandStatistics(minimum, maximum, mean, variance**0.5, low, high)
 
 
-def _quantiles(counts: list[BandCount], total: int) -> tuple[float, float]:
-    """Of one histogram over all blocks, with steps so fine that they add nothing to a block's own."""
+def quantiles(counts: list[BandCount], at: Sequence[float]) -> list[float]:
+    """Of one histogram over all blocks, with steps so fine that they add nothing to a block's own.
+
+    Args:
+        counts: of blocks that hold a value.
+        at: which quantiles, 0 to 1.
+    """
+    total = sum(c.count for c in counts)
     low, high = min(c.edges[0] for c in counts), max(c.edges[1] for c in counts)
     bins = BINS if all(c.edges == (low, high) for c in counts) else FINE
     step = ((high - low) or 1.0) / bins
@@ -125,6 +130,5 @@ def _quantiles(counts: list[BandCount], total: int) -> tuple[float, float]:
         first, width = c.edges[0], (c.edges[1] - c.edges[0]) / BINS
         places = ((first - low + (np.arange(BINS) + 0.5) * width) / step).astype(np.int64)
         np.add.at(often, places.clip(max=bins - 1), c.histogram)
-    places = np.searchsorted(np.cumsum(often) / total, QUANTILES).clip(max=bins - 1)
-    lower, upper = low + (places + 0.5) * step
-    return float(lower), float(upper)
+    places = np.searchsorted(np.cumsum(often) / total, at).clip(max=bins - 1)
+    return [float(q) for q in low + (places + 0.5) * step]

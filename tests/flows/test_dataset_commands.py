@@ -47,3 +47,33 @@ def test_what_cannot_be_used_ends_with_2(geoloom, masks, tmp_path):
     assert "pascal" in said
     assert not (tmp_path / "ws").exists()
     assert not (tmp_path / "x").exists()
+
+
+def test_chips_and_their_check(geoloom, tmp_path):
+    """Two scenes of noise, one for each split."""
+    for name, seed in (("a", 0), ("b", 1)):
+        folder = tmp_path / name
+        (folder / "masks").mkdir(parents=True)
+        rng = np.random.default_rng(seed)
+        Image.fromarray(rng.integers(0, 255, (128, 192, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+        Image.fromarray(rng.integers(0, 2, (128, 192), dtype=np.uint8)).save(folder / "masks" / f"{name}.png")
+        (folder / "labelmap.txt").write_text("background:0,0,0::\nroad:1,1,1::\n")
+        geoloom("dataset", "import", "masks", folder, "--out", tmp_path / "ws")
+    words = (tmp_path / "ws" / "a", tmp_path / "ws" / "b", "--chip", 64, "--by", "scenes", "--splits", "0.5,0.5")
+    report, _ = geoloom("dataset", "chips", *words, "--out", tmp_path / "set")
+    assert (report["command"], report["chips"], report["kept"]) == ("dataset chips", {"train": 6, "val": 6}, False)
+    assert "<h1>" in (tmp_path / "set" / "index.html").read_text()
+    report, _ = geoloom("dataset", "check", tmp_path / "set")
+    assert report["chips"] == {"train": 6, "val": 6}
+
+    chips = sorted((tmp_path / "set" / "images" / "train").iterdir())
+    (tmp_path / "set" / "images" / "val" / "copy.tif").write_bytes(chips[2].read_bytes())
+    report, said = geoloom("dataset", "check", tmp_path / "set", code=2)
+    assert report["status"] == "failed"
+    assert "copy.tif (val)" in said
+    assert f"{chips[2].name} (train)" in said
+    _, said = geoloom("dataset", "chips", *words[:-1], "0.5,0.4", "--out", tmp_path / "other", code=2)
+    assert "0.5,0.4 are not shares" in said
+    _, said = geoloom("dataset", "chips", words[0], "--chip", 64, "--by", "scenes", "--out", tmp_path / "other", code=2)
+    assert "3 splits" in said
+    assert not (tmp_path / "other").exists()
