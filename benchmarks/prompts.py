@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,5 +84,7 @@ def prompted_tile(number: int, seed: int, folder: Path, *, progress: Progress) -
     path = folder / f"dubai{number}-{seed}.gpkg"
     for name, geometry in (("building", [shapely.box(*box) for box in boxes]), ("road", lines)):
         frame: Any = geopandas.GeoDataFrame({"class": [name] * len(geometry)}, geometry=geometry)
-        frame.to_file(path, layer=name, driver="GPKG")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it has no CRS is meant
+            frame.to_file(path, layer=name, driver="GPKG")
     return Prompted(str(workspace), str(path), truth, boxes)
