@@ -2,8 +2,8 @@
 
     python -m benchmarks.labels [--tiles 1 2 3 4 5 6] [--seeds 0 1 2 3 4]
 
-Buildings' boxes have every edge moved by up to 15 % of the side and one in ten is left out; roads' centre lines have every
-vertex moved by up to 6 pixels (`benchmarks/prompts.py`). The gain is the IoU of the labels less that of the boxes
+Buildings' boxes have every edge moved by up to 15 % of the side and one in ten is left out; roads' centre lines have
+every vertex moved by up to 6 pixels (`benchmarks/prompts.py`). The gain is the IoU of the labels less that of the boxes
 themselves, and for roads less that of the best of all buffers of one width, which is chosen by the truth.
 """
 
@@ -47,7 +47,7 @@ def iou(found: NDArray[np.bool_], truth: NDArray[np.uint8], klass: int) -> float
     """Of a class, over the pixels that the truth labels."""
     known = truth != IGNORE
     wanted, found = (truth == klass) & known, found & known
-    return float(np.count_nonzero(found & wanted) / max(np.count_nonzero(found | wanted), 1))
+    return int(np.count_nonzero(found & wanted)) / max(int(np.count_nonzero(found | wanted)), 1)
 
 
 def burnt(shapes: list[shapely.Geometry], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -68,9 +68,8 @@ def measured(tile: Prompted, seed: int) -> Gain:
     lines = jittered_lines(truth, seed)
     buffers = [iou(burnt([line.buffer(w / 2) for line in lines], shape), truth, ROAD) for w in WIDTHS]
     boxes = burnt([shapely.box(*box) for box in tile.boxes], shape)
-    return Gain(
-        iou(boxes, truth, BUILDING), iou(label == BUILDING, truth, BUILDING), max(buffers), iou(label == ROAD, truth, ROAD)
-    )  # fmt: skip
+    building, road = (iou(label == klass, truth, klass) for klass in (BUILDING, ROAD))
+    return Gain(iou(boxes, truth, BUILDING), building, max(buffers), road)
 
 
 def main() -> None:
