@@ -3,8 +3,12 @@
 import re
 from pathlib import Path
 
+import geopandas
 import numpy as np
+import pandas as pd
 import pytest
+import shapely
+from scipy import ndimage
 
 from flows import steps
 from infra.errors import UnusableInput
@@ -13,7 +17,7 @@ from infra.progress import Silent
 from infra.store import open_store
 from models.sam_onnx_encoder import OnnxImageEncoder
 from tasks.fetch_model import fetch_model
-from tasks.label_params import LabelParams
+from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import ClusterParams, EvaluateParams, IngestParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
@@ -94,6 +98,30 @@ def test_vectors_as_prompts(weights, workspace, world, monkeypatch):
     np.testing.assert_array_equal(np.asarray(open_labels(workspace / "labels.zarr")["label"][:]), found)
     assert steps.clean(str(workspace), progress=Silent()).embeddings > 0
     assert not (workspace / "embeddings").exists()
+
+
+@pytest.mark.slow
+def test_a_vector_that_the_picture_does_not_show_is_dropped_and_told(weights, small, world, tmp_path):
+    truth = truth_of(small, world)
+    free = ndimage.distance_transform_edt(truth == 0)
+    row, col = np.unravel_index(free.argmax(), free.shape)
+    reach = int(free.max() / 2)
+    grid = open_workspace(open_store(small)).grid
+    corners = [grid.affine @ (col + x * reach, row + y * reach) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    houses = geopandas.read_file(world.vectors, layer="buildings")[["geometry"]]
+    decoy = geopandas.GeoDataFrame(geometry=[shapely.Polygon(corners)], crs=houses.crs)
+    every = pd.concat([houses, decoy], ignore_index=True)
+    every.to_file(tmp_path / "prompts.gpkg", layer="buildings", driver="GPKG")
+    done = label(small, method="vectors", prompts=str(tmp_path / "prompts.gpkg"))
+    found = np.asarray(open_labels(small / "labels.zarr")["label"][:])
+    assert done.dropped == 1
+    assert not found[row - reach : row + reach, col - reach : col + reach].any()
+    assert iou(found, np.where(truth == 2, 0, truth), 1) > 0.7
+    steps.review(ReviewParams(), str(small), progress=Silent())
+    places = geopandas.read_file(small / "products" / "review.gpkg", layer="review")
+    told = places[places["why"] == "dropped"]
+    assert len(told) == 1
+    assert told.geometry.iloc[0].symmetric_difference(shapely.Polygon(corners)).area < 0.01 * decoy.area.iloc[0]
 
 
 @pytest.mark.slow
