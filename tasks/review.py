@@ -33,6 +33,7 @@ from tasks.made_labels import DROPPED, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
 from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick
+from tasks.raster.edits import editing_plane
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, crop_to, grown, windows, within
 from tasks.raster.ground import Ground
@@ -111,7 +112,7 @@ class _Look:
 
     def __init__(self, workspace: Workspace, made: MadeLabels, reference: Truth | None, worst: Worst) -> None:
         self.made, self.reference, self.worst = made, reference, worst
-        self.classes, self.store = made.classes, workspace.store
+        self.classes, self.store, self.grid = made.classes, workspace.store, workspace.grid
         self.told = as_told(reference, self.classes) if reference is not None else np.arange(256, dtype=np.uint8)
         self.shape = (workspace.grid.shape[0], workspace.grid.shape[1])
         self.ground = Ground(workspace.grid, workspace.control)
@@ -127,9 +128,10 @@ class _Look:
         columns = {"id": pa.int64(), "class": pa.string(), "confidence": pa.float64(), area: pa.float64(),
                    "key": pa.int64()}  # fmt: skip
         tags = {"GEOLOOM_CUBE": str(made.about["cube"])}
-        if self.ground.crs is None:
-            tags["GEOLOOM_COORDINATES"] = "columns and rows of the scene, rows downwards: it has no CRS"
-        self.table = Table(columns, "Polygon", self.ground.crs, tags)
+        crs = self.ground.crs if self.grid.crs is not None else None
+        if crs is None:
+            tags["GEOLOOM_COORDINATES"] = "as QGIS shows the scene, which has no CRS: columns, and rows below 0"
+        self.table = Table(columns, "Polygon", crs, tags)
 
     def through(
         self, blocks: list[Window], objects: FeatureWriter, bar: Task
@@ -211,7 +213,12 @@ class _Look:
                 self.area: self.ground.areas(found.outlines),
                 "key": found.ids * len(self.classes) + klass,
             }
-            objects.add(columns, shapely.transform(found.outlines, self.ground.place))
+            objects.add(columns, shapely.transform(found.outlines, self.place))
+
+    def place(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows (n, 2) where a GIS edits."""
+        x, y = editing_plane(self.grid) @ (pixels[:, 0], pixels[:, 1])  # type: ignore[operator]
+        return np.stack([x, y], axis=1)
 
     def quality(self) -> Quality:
         """What was found out, in numbers."""
@@ -243,7 +250,7 @@ def _write_review(look: _Look, objects: Path, target: Path) -> None:
     """The GeoPackage: both layers and their styles."""
     kinds = {"rank": pa.int64(), "why": pa.string(), "class": pa.string(), "confidence": pa.float64(),
              "wrong_px": pa.float64(), look.area: pa.float64()}  # fmt: skip
-    table = Table(kinds, "Polygon", look.ground.crs, look.table.about)
+    table = Table(kinds, "Polygon", look.table.crs, look.table.about)
     places: list[Place] = look.worst.in_order()
     outlines = np.empty(len(places), object)
     outlines[:] = [place.outline for place in places]
@@ -258,7 +265,7 @@ def _write_review(look: _Look, objects: Path, target: Path) -> None:
     ordered = target.with_suffix(".places")
     try:
         with writing(ordered, table) as writer:
-            writer.add(columns, shapely.transform(outlines, look.ground.place) if places else outlines)
+            writer.add(columns, shapely.transform(outlines, look.place) if places else outlines)
         copy_layer(objects, target, look.table, layer="objects")
         copy_layer(ordered, target, table, layer="review", append=True)
     finally:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -102,6 +103,17 @@ class Read:
         return len(self.key)
 
 
+def editing_plane(grid: GeoBox) -> Affine:
+    """From columns and rows to the plane where a GIS edits.
+
+    Pictures that lie nowhere are shown by QGIS with their rows upwards from minus their number; what is drawn over them
+    has to be so, too.
+    """
+    if grid.crs is None and grid.affine == Affine.identity():
+        return Affine.scale(1, -1)
+    return grid.affine
+
+
 def nothing() -> Edits:
     """No edits."""
     return Edits(np.zeros(0, object), np.zeros(0, np.uint8), np.zeros(0, np.uint32))
@@ -121,7 +133,7 @@ def read_objects(path: Path, grid: GeoBox, classes: ClassMap) -> Read:
             )
         frame = frame.to_crs(pyproj.CRS(grid.crs.wkt))
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    inverse = ~grid.affine
+    inverse = ~editing_plane(grid)
     outline = np.array(
         frame.geometry.force_2d().affine_transform([inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]),
         object,

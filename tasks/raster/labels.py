@@ -84,7 +84,10 @@ def are_labels(place: Place, grid: GeoBox, **about: Any) -> bool:
     except UnusableInput:
         return False
     wanted = {"grid": grids.to_json(grid)} | about
-    return all(attributes.get(k) == (list(v) if isinstance(v, tuple) else v) for k, v in wanted.items())
+    same = all(attributes.get(k) == (list(v) if isinstance(v, tuple) else v) for k, v in wanted.items())
+    return same and "known" in attributes
+        attributes.get(k) == (list(v) if isinstance(v, tuple) else v) for k, v in wanted.items()
+    )
 
 
 def set_cube(place: Place, fingerprint: str) -> None:

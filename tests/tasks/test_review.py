@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import warnings
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -90,7 +91,9 @@ def update(made, path):
 def edited(made, path, change):
     """The review as QGIS would write it back after a change to its objects."""
     frame = gpd.read_file(f"{made.folder}/products/review.gpkg", layer="objects")
-    change(frame).to_file(path, layer="objects", driver="GPKG")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")
+        change(frame).to_file(path, layer="objects", driver="GPKG")
     return path
 
 
@@ -245,3 +248,31 @@ def test_labels_are_not_compared_with_the_truth_they_were_made_from(made, refere
     with pytest.raises(UnusableInput, match="says nothing"):
         steps.evaluate(EvaluateParams(truth=reference, what="labels"), made.folder, progress=Silent())
     assert review(made, truth=reference, ablation=True).quality.scores.pixel_accuracy == 1
+
+
+def test_of_a_picture_that_lies_nowhere_it_is_edited_as_qgis_shows_it(tmp_path, engine):
+    image = np.full((3, 200, 300), 90, np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", height=200, width=300, count=3, dtype="uint8"
+        ) as file:
+            file.write(image)
+    folder = engine.ingest(tmp_path / "a.tif", tmp_path / "ws")
+    workspace = open_workspace(open_store(folder))
+    label = np.zeros((200, 300), np.uint8)
+    label[20:50, 100:180] = 1
+    place = workspace.store.zarr("labels.zarr")
+    create_labels(place, workspace.grid, classes=NAMES, made_by="a test", sources=[], from_truth=False)
+    everything = (slice(0, 200), slice(0, 300))
+    confidence = np.full(label.shape, 200, np.uint8)
+    write_labels(place, everything, label=label, instance=label * np.uint32(3), confidence=confidence)
+    set_cube(place, workspace.cube().fingerprint)
+    made = SimpleNamespace(folder=folder)
+    review(made)
+    frame = gpd.read_file(f"{folder}/products/review.gpkg", layer="objects")
+    assert frame.crs is None or "Undefined" in str(frame.crs)
+    assert tuple(frame.total_bounds) == (100, -50, 180, -20)
+    path = edited(made, tmp_path / "e.gpkg", lambda f: f.set_geometry(f.geometry.translate(0, -10)))  # down by 10
+    update(made, path)
+    np.testing.assert_array_equal(arrays(folder)["label"], np.roll(label, 10, axis=0))
