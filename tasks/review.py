@@ -56,6 +56,10 @@ OVERLOOKED = 0.6
 """Confidence in `other` below which something may have been overlooked."""
 
 
+SURE = 0.8
+"""Confidence from which an object is not worth a look."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reviewed:
     """What a review made."""
@@ -144,7 +148,7 @@ class _Look:
             label, confidence = self.made.read(around), self.made.read(around, "confidence")
             instance = self.made.read(window, "instance")
             self.counts += np.bincount(label[inner].ravel(), minlength=IGNORE + 1)[: len(self.classes)]
-            masks = self._doubtful(label[inner], confidence[inner])
+            masks = self._doubtful(label, confidence, inner)
             if self.reference is not None:
                 reference = self.made.fold(self.reference.read(around))
                 label = self.told[label]
@@ -173,10 +177,12 @@ class _Look:
         known = (label != IGNORE) & (reference != IGNORE)
         self.reliability.add(confidence[known], (label == reference)[known])
 
-    def _doubtful(self, label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Masks:
-        """Objects, and what may have been overlooked."""
+    def _doubtful(self, label: NDArray[np.uint8], confidence: NDArray[np.uint8], inner: Window) -> Masks:
+        """Objects, and what may have been overlooked: more than a strip along their edges."""
+        overlooked = thick((label == 0) & (confidence < OVERLOOKED * TOP))[inner]
+        label = label[inner]
         masks = {("unsure", n): label == n for n in np.unique(label).tolist() if 0 < n < IGNORE}
-        return masks | {("overlooked", 0): (label == 0) & (confidence < OVERLOOKED * TOP)}
+        return masks | {("overlooked", 0): overlooked}
 
     def _different(self, label: NDArray[np.uint8], reference: NDArray[np.uint8], inner: Window) -> Masks:
         """Where more than an edge differs."""
@@ -203,7 +209,7 @@ class _Look:
         if why in ("extra", "missing"):
             self.worst.add(differing(found, klass=klass, why=why))
             return
-        self.worst.add(place for place in doubted(found, klass=klass, why=why) if place.confidence < 1)
+        self.worst.add(place for place in doubted(found, klass=klass, why=why) if place.confidence < SURE)
         if why == "unsure":
             self.objects[klass] += len(found)
             columns = {

@@ -15,7 +15,7 @@ from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.objects import Objects
 
-THIN = 5
+THIN = 7
 """Pixels: where two maps differ by a strip thinner than this, they mean the same edge."""
 
 

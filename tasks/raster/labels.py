@@ -86,8 +86,6 @@ def are_labels(place: Place, grid: GeoBox, **about: Any) -> bool:
     wanted = {"grid": grids.to_json(grid)} | about
     same = all(attributes.get(k) == (list(v) if isinstance(v, tuple) else v) for k, v in wanted.items())
     return same and "known" in attributes
-        attributes.get(k) == (list(v) if isinstance(v, tuple) else v) for k, v in wanted.items()
-    )
 
 
 def set_cube(place: Place, fingerprint: str) -> None:
