@@ -126,7 +126,7 @@ def _attributes(dataset: OpenDataset, scene: ImportScene) -> dict[str, Any]:
         "sources": [_sha256(f, (s.st_size, s.st_mtime_ns)) for f, s in states],
         "from_truth": True,
         "pieces": False,
-        "known": list(about.known),
+        "known": [name for name in about.known if name != about.classes[0]],
         "rest": "other" if other else about.rest,
     }
 

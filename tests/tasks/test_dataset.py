@@ -13,7 +13,8 @@ from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.dataset_params import DatasetExportParams, DatasetImportParams
-from tasks.params import ClusterParams, IngestParams, LabelParams, RunParams
+from tasks.label_params import LabelParams
+from tasks.params import ClusterParams, IngestParams, RunParams
 from tasks.raster import grid as grids
 from tasks.raster.annotations.formats import FORMATS
 from tasks.raster.labels import change_group, open_labels
@@ -68,7 +69,7 @@ def test_what_is_exported_comes_back(name, labelled, tmp_path):
     for array, pixels in wanted.items():
         np.testing.assert_array_equal(found[array], pixels)
     assert said["classes"] == about["classes"]
-    assert said["known"] == about["classes"]
+    assert said["known"] == about["known"]
     one, other = (open_workspace(open_store(place)) for place in (labelled, back.workspaces["north"]))
     assert other.grid == one.grid
     assert other.owners == one.owners
