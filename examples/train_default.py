@@ -14,7 +14,7 @@ from flows import steps
 from flows.terminal import PlainLines
 from infra.settings import settings
 from tasks.label_params import LabelParams
-from tasks.params import ClusterParams, DeviceParams, IngestParams, TrainParams
+from tasks.params import ClusterParams, DeviceParams, IngestParams, RunParams, TrainParams
 from tasks.raster.dubai import write_scene
 
 TILES = (1, 2, 3, 4, 5, 6)
@@ -33,7 +33,7 @@ def main() -> None:
         scene, truth = write_scene(settings().data_dir / "dubai", tile, options.out / "scenes")
         workspace = str(options.out / f"tile{tile}")
         steps.ingest(IngestParams(scenes=(str(scene),)), workspace, run=ClusterParams(), progress=progress)
-        steps.label(LabelParams(method="truth", truth=str(truth)), workspace, run=DeviceParams(), progress=progress)
+        steps.label(LabelParams(method=("truth",), truth=str(truth)), workspace, run=RunParams(), progress=progress)
         workspaces.append(workspace)
     recipe = TrainParams(steps=3000, minutes=options.minutes, weights="float16", threads=options.threads, tile=512)
     print(steps.train(recipe, workspaces, options.out / "model", run=DeviceParams(), progress=progress))

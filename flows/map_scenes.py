@@ -49,7 +49,7 @@ def map_scenes(
         run: Where it runs.
     """
     if train is not None and label is None:
-        raise UnusableInput("Training was asked for without labels; say how to label too (--label.method ...).")
+        raise UnusableInput("Training was asked for without labels; say how to label too (--label.with ...).")
     if predict.plan:
         raise UnusableInput(f"A map is not planned as a whole; ingest first, then run 'geoloom predict {out} --plan'.")
     if train is not None and "://" in out:
