@@ -21,7 +21,9 @@ from tasks.label_params import LabelParams
 from tasks.labelers import HALO
 from tasks.made_labels import DROPPED, open_made_labels
 from tasks.raster import grid as grids
+from tasks.raster.certainty import known_table
 from tasks.raster.cube import Cube, cells_of
+from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import are_labels, are_of, create_labels, set_cube
 from tasks.units import read_entries, to_do, writing_to
@@ -66,6 +68,7 @@ def label(
         "about": about,
         "device": device,
         "weights": [way.weights for way in ways],
+        "certainty": digest(known_table()) if any(way.method == "vectors" for way in ways) else "",
     }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
     marks = {unit: _mark(recipe | {"unit": unit}, ways, cube, block) for unit, block in wanted.items()}
