@@ -72,11 +72,12 @@ def automatic_masks(
     found = _Found(height, width)
     grid = build_point_grid(points_per_side) * [width, height]
     column, row = grid.astype(np.intp).T
-    for waiting in _rounds(points_per_side):
+    for numbers in _rounds(points_per_side):
+        waiting = numbers
         while len(waiting):
             if not every_point:
-                waiting = waiting[~found.covered[row[waiting], column[waiting]]]  # noqa: PLW2901 - it gets shorter
-            asked, waiting = waiting[:batch], waiting[batch:]  # noqa: PLW2901
+                waiting = waiting[~found.covered[row[waiting], column[waiting]]]
+            asked, waiting = waiting[:batch], waiting[batch:]
             if len(asked):
                 found.take(*_good(window, grid[asked], least_score, least_stability))
     return found.regions(least_area)

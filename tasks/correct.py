@@ -20,20 +20,18 @@ from infra.ledger import Ledger
 from infra.progress import Progress
 from infra.stopping import check
 from infra.store import Store
-from tasks.made_labels import MadeLabels, open_made_labels
+from tasks.made_labels import GIVEN_OUT, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
-from tasks.raster.edits import Edits, differences, nothing, read_objects
+from tasks.raster.edits import LAYER, Edits, differences, nothing, read_objects
 from tasks.raster.grid import Window
 from tasks.raster.labels import block_names, open_labels, set_cube, write_labels
 from tasks.units import replacing_shards
 from tasks.workspace import LABEL, LABELS, Workspace
 
 EDITS = "review/edits.npz"
-GIVEN = "review/objects.parquet"
-"""The objects as they were given out."""
 
 
 def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip: Grip, progress: Progress) -> list[str]:
@@ -54,7 +52,7 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     """
     store = workspace.store
     made = open_made_labels(workspace)
-    if not store.exists(GIVEN):
+    if not store.exists(GIVEN_OUT):
         raise UnusableInput(
             f"The labels in {store.url} have not been reviewed, so nothing tells what was edited in {path}; "
             "run 'geoloom review' and edit products/review.gpkg."
@@ -62,7 +60,7 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     if not Path(path).is_file():
         raise UnusableInput(f"There is no file {path}; give the review.gpkg that was edited.")
     after = read_objects(Path(path), workspace.grid, made.classes)
-    with store.fetched(GIVEN) as given:
+    with store.fetched(GIVEN_OUT) as given:
         before = read_objects(Path(given), workspace.grid, made.classes)
     edits = differences(before, after, next_id=_highest_id(made, blocks) + 1)
     if not len(edits):
@@ -73,7 +71,7 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     _keep(store, edits_of(store).then(edits), grip)
     set_cube(store.zarr(LABELS), "")
     _burn(store, cube, edits, touched, grip=grip)
-    with store.publishing(GIVEN) as temporary:
+    with store.publishing(GIVEN_OUT) as temporary:
         _give_out_again(Path(path), temporary)
     grip.check()
     set_cube(store.zarr(LABELS), cube.fingerprint)
@@ -154,6 +152,6 @@ def _give_out_again(edited: Path, target: Path) -> None:
     """From now on, what was edited is what was given out."""
     from tasks.raster.ogr import geopandas
 
-    frame = geopandas.read_file(edited, layer="objects")
+    frame = geopandas.read_file(edited, layer=LAYER)
     frame[["id", "key"]] = frame[["id", "key"]].fillna({"id": 0, "key": -1}).astype(np.int64)
     frame.to_parquet(target)

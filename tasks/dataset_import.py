@@ -30,10 +30,10 @@ from tasks.raster.cube import Cube
 from tasks.raster.datasets.table import DATASETS
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.grid import Window, shape_of, windows
+from tasks.raster.grid import Window, shape_of
 from tasks.raster.labels import SHARD, are_labels, are_of, block_names, create_labels, set_cube, write_labels
 from tasks.raster.truth import file_fingerprint
-from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
+from tasks.units import blocks_of, read_entries, replacing_shards, to_do, writing_to
 from tasks.workspace import DOCUMENT, LABEL, LABELS, open_workspace
 
 IMPORTED = "import/scene.tif"
@@ -187,7 +187,7 @@ def import_labels(
     workspace = open_workspace(store)
     cube, about = workspace.cube(), _attributes(dataset, scene)
     place, ledger = store.zarr(LABELS), Ledger(store, LABEL)
-    blocks = {unit_of(w, SHARD): w for w in windows((cube.grid.shape[0], cube.grid.shape[1]), SHARD)}
+    blocks = blocks_of((cube.grid.shape[0], cube.grid.shape[1]), SHARD)
     marks = {unit: fingerprint({"about": about, "cube": cube.fingerprint, "unit": unit}) for unit in blocks}
     grip.check()
     if not are_labels(place, cube.grid, **about):

@@ -39,7 +39,7 @@ from tasks.raster.union import Union, unite
 from tasks.raster.upload import require_upload
 from tasks.raster.warp import choose_target
 from tasks.stac_items import Item, describe_item, find_items, is_stac
-from tasks.units import read_entries, replacing_shards, to_do, unit_of, writing_to
+from tasks.units import blocks_of, read_entries, replacing_shards, to_do, writing_to
 from tasks.workspace import CUBE, DOCUMENT, INGEST, SCENE, Source, new_workspace
 
 
@@ -165,7 +165,7 @@ def _ingest(
         with writing_to(store):
             cubes.create_cube(place, union.grid, bands=union.names, dtype=union.dtype, scenes=[s.name for s in scenes])
 
-    windows = {unit_of(window, cubes.BLOCK): window for window in grids.windows((rows, columns), cubes.BLOCK)}
+    windows = blocks_of((rows, columns), cubes.BLOCK)
     marks = _marks(union, windows)
     pending = to_do(ledger, marks, places=(CUBE,))
     if pending:

@@ -16,7 +16,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store, write_json
 from tasks.correct import correct, correct_again
-from tasks.label_block import Orders, blocks, label_block, name_objects, open_tools, unite
+from tasks.label_block import Orders, label_block, name_objects, open_tools, unite
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO
 from tasks.made_labels import DROPPED, open_made_labels
@@ -25,8 +25,8 @@ from tasks.raster.certainty import known_table
 from tasks.raster.cube import Cube, cells_of
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.labels import are_labels, are_of, create_labels, set_cube
-from tasks.units import read_entries, to_do, writing_to
+from tasks.raster.labels import SHARD, are_labels, are_of, create_labels, set_cube
+from tasks.units import blocks_of, read_entries, to_do, writing_to
 from tasks.ways import Way, about_ways, chosen_ways, prepared
 from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
 
@@ -58,7 +58,7 @@ def label(
     """
     workspace = open_workspace(store)
     cube = workspace.cube()
-    wanted = blocks((cube.grid.shape[0], cube.grid.shape[1]))
+    wanted = blocks_of((cube.grid.shape[0], cube.grid.shape[1]), SHARD)
     if params.update:
         return _updated(params, workspace, wanted, grip=grip, progress=progress)
     ways = chosen_ways(params, workspace, grip=grip, progress=progress)

@@ -27,10 +27,10 @@ from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
 from tasks.raster.grid import Window, crop_to, grown, shape_of, windows, within
-from tasks.raster.labels import SHARD, block_names, open_labels, write_labels
+from tasks.raster.labels import block_names, open_labels, write_labels
 from tasks.raster.pieces import Pairs, Sight, matching, renamed, smallest_ids
 from tasks.raster.shards import read_shards
-from tasks.units import replacing_shards, unit_of
+from tasks.units import replacing_shards
 from tasks.ways import Way, open_labeler
 from tasks.workspace import LABEL, LABELS, forgetting_damage, open_workspace
 
@@ -250,8 +250,3 @@ def name_objects(orders: Orders, block: Window) -> None:
 
 def _key(unit: str) -> str:
     return f"pieces/{unit}.npz"
-
-
-def blocks(shape: tuple[int, int]) -> dict[str, Window]:
-    """The blocks of labels, by unit, row by row."""
-    return {unit_of(window, SHARD): window for window in windows(shape, SHARD)}

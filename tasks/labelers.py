@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.given_labels import GivenLabels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, crop_to, grown, shape_of
@@ -79,21 +80,6 @@ class Labeler(Protocol):
         """Label one window."""
 
 
-class Given(Protocol):
-    """Labels that can be read by window (`tasks/given_labels.py`)."""
-
-    @property
-    def known(self) -> frozenset[int]:
-        """Classes that they tell from everything else."""
-
-    @property
-    def rest(self) -> str:
-        """What pixels are of which they say nothing else."""
-
-    def read(self, window: Window, name: str) -> NDArray[Any]:
-        """(y, x) of `label`, `instance` or `confidence`."""
-
-
 class TruthLabeler:
     """Labels that exist, as certain as they can be."""
 
@@ -114,7 +100,7 @@ class PresentLabeler:
 
     window, halo, pieces = 512, 0, False
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: GivenLabels) -> None:
         self.given = given
         self.tells = given.known | ({0} if given.rest == "other" else set())
 

@@ -16,6 +16,8 @@ from tasks.raster.labels import open_labels
 from tasks.raster.truth import file_fingerprint
 from tasks.workspace import LABELS, Workspace
 
+GIVEN_OUT = "review/objects.parquet"
+"""The objects as a review gave them out: what the edited file is compared with."""
 DROPPED = "review/dropped.json"
 """Vectors that labels were to be made from, and that the picture does not show."""
 

@@ -16,11 +16,11 @@ from infra.store import Store
 from tasks.raster.classes import ClassMap, MapClass
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
-from tasks.raster.grid import Window, to_json, windows
+from tasks.raster.grid import Window, to_json
 from tasks.raster.probability import open_probability, state_of
 from tasks.raster.shards import read_shards
 from tasks.raster.zarrays import open_group
-from tasks.units import unit_of
+from tasks.units import blocks_of, unit_of
 from tasks.workspace import PREDICT, PROBABILITY, Workspace, open_workspace
 
 
@@ -71,7 +71,7 @@ class Prediction:
 
     def blocks(self) -> dict[str, Window]:
         """Every block by its unit, in reading order."""
-        return {unit_of(window, self.side): window for window in windows(self.shape, self.side)}
+        return blocks_of(self.shape, self.side)
 
     def lineage(self) -> dict[str, str]:
         """What products say of where they come from."""

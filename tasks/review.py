@@ -29,11 +29,11 @@ from infra.store import Store, write_json
 from models.metrics import Confusion
 from tasks.label_params import ReviewParams
 from tasks.label_report import Quality, report_page
-from tasks.made_labels import DROPPED, MadeLabels, open_made_labels
+from tasks.made_labels import DROPPED, GIVEN_OUT, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
 from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick
-from tasks.raster.edits import editing_plane
+from tasks.raster.edits import LAYER, editing_plane
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, crop_to, grown, windows, within
 from tasks.raster.ground import Ground
@@ -48,14 +48,10 @@ from tasks.raster.vector_files import FeatureWriter, Table, copy_layer, writing
 from tasks.workspace import Workspace, open_workspace
 
 REVIEW = "products/review.gpkg"
-OBJECTS = "review/objects.parquet"
-"""The objects as they were given out: what an edited review is compared with."""
 Masks = dict[tuple[str, int], NDArray[np.bool_]]
 """(y, x), by why they are looked at and class."""
 OVERLOOKED = 0.6
 """Confidence in `other` below which something may have been overlooked."""
-
-
 SURE = 0.8
 """Confidence from which an object is not worth a look."""
 
@@ -88,7 +84,7 @@ def review(params: ReviewParams, store: Store, *, grip: Grip, progress: Progress
             road_width=params.road_width,
         )  # fmt: skip
     with ExitStack() as stack:
-        path = stack.enter_context(store.publishing(OBJECTS))
+        path = stack.enter_context(store.publishing(GIVEN_OUT))
         look = _Look(workspace, made, reference, Worst(params.places))
         blocks = list(windows(look.shape, SHARD))
         bar = stack.enter_context(counting(progress, "review", total=len(blocks), unit="blocks"))
@@ -272,8 +268,8 @@ def _write_review(look: _Look, objects: Path, target: Path) -> None:
     try:
         with writing(ordered, table) as writer:
             writer.add(columns, shapely.transform(outlines, look.place) if places else outlines)
-        copy_layer(objects, target, look.table, layer="objects")
+        copy_layer(objects, target, look.table, layer=LAYER)
         copy_layer(ordered, target, table, layer="review", append=True)
     finally:
         ordered.unlink(missing_ok=True)
-    store_styles(target, {"objects": objects_style(look.classes), "review": places_style()})
+    store_styles(target, {LAYER: objects_style(look.classes), "review": places_style()})

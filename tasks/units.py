@@ -9,12 +9,17 @@ from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.store import Store
-from tasks.raster.grid import Window
+from tasks.raster.grid import Window, windows
 
 
 def unit_of(window: Window, side: int) -> str:
     """The name of the block of so many pixels a side that begins where a window does."""
     return f"{window[0].start // side}_{window[1].start // side}"
+
+
+def blocks_of(shape: tuple[int, int], side: int) -> dict[str, Window]:
+    """The blocks of so many pixels a side that cover a shape, by unit, in reading order."""
+    return {unit_of(window, side): window for window in windows(shape, side)}
 
 
 def to_do(ledger: Ledger, wanted: Mapping[str, str], *, places: Sequence[str]) -> list[str]:

@@ -60,23 +60,25 @@ class Edits:
             confidence: of the labels.
             sure: what a person's word is worth there.
         """
-        rows, cols = window
-        here = np.flatnonzero(
-            shapely.intersects(self.outline, shapely.box(cols.start, rows.start, cols.stop, rows.stop))
-        )
-        corner = rasterio.Affine.translation(cols.start, rows.start)
-        for n in here:
-            drawn = rasterio.features.rasterize(
-                [(self.outline[n], 1)], out_shape=label.shape, transform=corner, dtype="uint8"
-            )
-            mask = (drawn > 0) & valid
-            label[mask], instance[mask] = self.label[n], self.instance[n]
-            confidence[mask] = 255 if self.label[n] == IGNORE else sure
+        here = self._reaching(window)
+        if not len(here):
+            return
+        corner = rasterio.Affine.translation(window[1].start, window[0].start)
+        pairs = [(self.outline[n], n + 1) for n in here.tolist()]  # the last that covers a pixel has it
+        drawn = rasterio.features.rasterize(pairs, out_shape=label.shape, transform=corner, dtype="int32")
+        mask = (drawn > 0) & valid
+        last = drawn[mask] - 1
+        label[mask], instance[mask] = self.label[last], self.instance[last]
+        confidence[mask] = np.where(self.label[last] == IGNORE, 255, sure)
 
     def touches(self, window: Window) -> bool:
         """Whether any reaches into a window."""
+        return bool(len(self._reaching(window)))
+
+    def _reaching(self, window: Window) -> NDArray[np.intp]:
         rows, cols = window
-        return bool(shapely.intersects(self.outline, shapely.box(cols.start, rows.start, cols.stop, rows.stop)).any())
+        box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
+        return np.flatnonzero(shapely.intersects(self.outline, box))
 
     def then(self, more: Edits) -> Edits:
         """These, and others after them."""
