@@ -1,4 +1,4 @@
-"""SAM asked by boxes and by points along lines, in one window that is encoded once.
+"""SAM asked by boxes, in one window that is encoded once.
 
 Of the masks that SAM can give for a prompt, its single-mask head is taken: over 159 buildings of five windows of 512 it
 was the best rule there is without the truth (IoU 0.769 a building; 0.757 for the best predicted IoU of three masks,
@@ -8,7 +8,6 @@ Windows of 512 pixels suit it better than 1024 (building pixels' IoU 0.77 agains
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,56 +85,6 @@ def _box_agreement(mask: NDArray[np.bool_], box: NDArray[np.float64]) -> float:
     low, high = np.maximum(own[:2], box[:2]), np.minimum(own[2:], box[2:])
     common = float(np.prod(np.maximum(high - low, 0)))
     return common / (float(np.prod(own[2:] - own[:2])) + float(np.prod(box[2:] - box[:2])) - common)
-
-
-@dataclass(frozen=True, slots=True)
-class LinePiece:
-    """A piece of a road's line, and what is known of its width."""
-
-    points: NDArray[np.float64]
-    """(k, 2) x, y on the line, in pixels of the window; every 40 pixels will do."""
-    core: NDArray[np.bool_]
-    """(y, x): the line widened to the width it is thought to have; what SAM is shown."""
-    corridor: NDArray[np.bool_]
-    """(y, x): the line widened to what it may have at most; what SAM's mask is cut to."""
-
-
-def segment_lines(window: EncodedWindow, pieces: Sequence[LinePiece]) -> Segmented:
-    """The road along each piece of a line.
-
-    Points alone do not hold SAM ViT-T to a road: it floods into yards and desert (IoU 0.13 to 0.16 with the roads of
-    two windows, before any corridor), so the widened line goes in as a mask prompt beside the points. On three
-    windows (one width guessed for each window) the masks within 1.25 corridors reach IoU 0.739 (precision 0.86),
-    within 1.75 still 0.731; the widened line alone has 0.754 at the guessed width, but 0.658 and 0.720 at 0.75 and 1.3
-    times that. So SAM is no better than a good width and safer than a bad one: its worth is the score, and doubt about
-    the pixels where mask and core differ.
-
-    Args:
-        window: from `open_window`.
-        pieces: roads cut to lengths of about 200 pixels; points outside the window are left out.
-
-    Returns:
-        A mask a piece. The score is SAM's predicted IoU times the IoU of the mask with the core. A piece without core
-        in the window gets an empty mask and score 0.
-    """
-    height, width = window.shape
-    masks = np.zeros((len(pieces), height, width), bool)
-    scores = np.zeros(len(pieces), np.float32)
-    for i, piece in enumerate(pieces):
-        inside = ((piece.points >= 0) & (piece.points < [width, height])).all(1)
-        if not inside.any() or not piece.core.any():
-            continue
-        points = piece.points[inside][None].astype(np.float32)  # 1 K 2
-        hint = (2 * window.sam.shrink(piece.core[None], window.shape) - 1) * _CERTAINTY
-        found, quality = _asked(window, Prompts(points=points, masks=hint))
-        masks[i] = found[0] & piece.corridor
-        common = np.count_nonzero(masks[i] & piece.core) / np.count_nonzero(masks[i] | piece.core)
-        scores[i] = np.clip(float(quality[0]), 0, 1) * common
-    return Segmented(masks, scores)
-
-
-_CERTAINTY = 10.0
-"""Logit of a mask prompt's inside, and minus that of its outside; 4 gave roads IoU 0.730, this 0.745."""
 
 
 def _asked(window: EncodedWindow, prompts: Prompts) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -166,8 +166,8 @@ def _mark(recipe: dict[str, Any], ways: Sequence[Way], cube: Cube, block: grids.
     methods = {way.method for way in ways}
     if methods == {"truth"}:
         return fingerprint(recipe, cube.digests[(-1, *cells_of(block))])
-    # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; examples may lie anywhere.
-    seen = () if "few-shot" in methods else (slice(None), *cells_of(grids.grown(block, HALO)))
+    # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; what teaches lies anywhere.
+    seen = () if methods & {"few-shot", "vectors"} else (slice(None), *cells_of(grids.grown(block, HALO)))
     statistics = [asdict(s) for s in cube.statistics]
     return fingerprint(recipe | {"statistics": statistics}, cube.digests[seen])
 

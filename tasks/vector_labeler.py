@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from models.cross_fitted import CrossFitted
 from models.sam_automatic import tidied
-from models.sam_prompts import LinePiece, segment_boxes, segment_lines
+from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
 from tasks.labelers import HALO, Dropped, Labelled
+from tasks.line_evidence import REACH, Lines, all_lines, look_beside
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of
-from tasks.raster.lines import cut_line, widen
+from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import CORE, SamView
 
-PIECE, SPACING = 200.0, 40.0
-"""Pixels: length of the pieces of a line, and between the points on them."""
 SLACK, SLACK_PIXELS = 0.1, (3.0, 12.0)
 """How far a mask may leave its polygon: a share of the root of its area, and the least and the most in pixels."""
 SPECK = 32
 """Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
-CORRIDOR = 1.5
-"""What a road may have at most, as a multiple of the width it is thought to have."""
 EVIDENCE = 0.2
-"""Score of a polygon's mask below which the picture does not show what the vector says."""
+"""Score of a polygon's mask, and share of a line's own width, below which the picture does not show what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,13 @@ class Seen:
             np.zeros(shape, np.float32), [],
         )  # fmt: skip
 
-    def paint(self, mask: NDArray[np.bool_], klass: int, *, instance: int) -> None:
-        """Give the pixels of a mask a class and an object, whatever they had."""
-        self.label[mask], self.instance[mask] = klass, instance
+    def paint(self, mask: NDArray[np.bool_], klass: int, *, instance: int | NDArray[np.intp]) -> None:
+        """Give the pixels of a mask a class and an object, whatever they had; or each its own object (y, x)."""
+        self.label[mask], self.instance[mask] = klass, np.broadcast_to(instance, mask.shape)[mask]
 
-    def know(self, where: NDArray[np.bool_], kind: int, score: float) -> None:
-        """Say of pixels what they are."""
-        self.kind[where], self.score[where] = kind, score
+    def know(self, where: NDArray[np.bool_], kind: int, score: float | NDArray[np.float32]) -> None:
+        """Say of pixels what they are, with one score or each with its own (y, x)."""
+        self.kind[where], self.score[where] = kind, np.broadcast_to(score, where.shape)[where]
 
     def cells(self) -> NDArray[np.uint8]:
         """(y, x) their cells in the table of certainty."""
@@ -63,7 +62,7 @@ class Seen:
 
 
 class VectorLabeler:
-    """Vectors as prompts: a polygon's box, points along a line; SAM's masks become the labels.
+    """Vectors as prompts: SAM's mask of a polygon's box becomes its label, and what the picture shows along a line.
 
     What no vector names is `other`: the vectors are taken to be all there is. One that the picture does not show is
     dropped, and told.
@@ -71,10 +70,19 @@ class VectorLabeler:
 
     window, halo, pieces = CORE, HALO, False
 
-    def __init__(self, view: SamView, shapes: Shapes) -> None:
-        self.view, self.shapes = view, shapes
+    def __init__(self, view: SamView, shapes: Shapes, known: Mapping[int, CrossFitted]) -> None:
+        """Take vectors to label by.
+
+        Args:
+            view: SAM before the scene.
+            shapes: the vectors.
+            known: what the classes that have lines look like, from `learn_lines`.
+        """
+        self.view, self.shapes, self.known = view, shapes, known
         self.bounds = shapely.bounds(shapes.geometry)
-        self.tree = shapely.STRtree(shapes.geometry)
+        self.polygons = np.flatnonzero(shapes.width == 0)
+        self.tree = shapely.STRtree(shapes.geometry[self.polygons])
+        self.lines = all_lines(shapes)
         self.tells = frozenset({0, *shapes.label.tolist()})
 
     def __call__(self, window: Window) -> Labelled:
@@ -90,20 +98,17 @@ class VectorLabeler:
         """What vectors and SAM say of a window: roads first, buildings on top of them."""
         rows, cols = place
         seen = Seen.nothing(shape_of(place))
-        here = np.sort(
-            self.tree.query(shapely.box(cols.start, rows.start, cols.stop, rows.stop), predicate="intersects")
-        )
+        box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
+        here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
+        picture = self.view.picture(place)
+        for lines in self.lines:
+            self._take_lines(seen, lines, picture, place)
         if here.size:
-            asked = self.view.look(self.view.picture(place))
-            lines = self.shapes.width[here] > 0
-            self._take_lines(seen, asked, here[lines], place)
-            self._take_polygons(seen, asked, here[~lines], place)
+            self._take_polygons(seen, self.view.look(picture), here, place)
         return seen
 
     def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
         rows, cols = place
-        if not numbers.size:
-            return
         shape = shape_of(place)
         found = segment_boxes(asked, self.bounds[numbers] - [cols.start, rows.start, cols.start, rows.start])
         for number, mask, score in zip(numbers, found.masks, found.scores.tolist(), strict=True):
@@ -133,25 +138,18 @@ class VectorLabeler:
         x0, y0, x1, y1 = self.bounds[number].clip(0, [width, height, width, height])
         return bool(rows.start <= y0 and y1 <= rows.stop and cols.start <= x0 and x1 <= cols.stop)
 
-    def _take_lines(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
-        rows, cols = place
-        shape = shape_of(place)
-        owners, pieces = [], []
-        doubtful = np.zeros(shape, bool)
-        for number in numbers:
-            moved = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
-            width = float(self.shapes.width[number])
-            for piece in cut_line(moved, shape, length=PIECE, spacing=SPACING):
-                core, corridor = (widen(piece.line, width * k, shape) for k in (1.0, CORRIDOR))
-                owners.append(number)
-                pieces.append(LinePiece(piece.points, core, corridor))
-        found = segment_lines(asked, pieces)
-        for number, asked_for, mask, score in zip(owners, pieces, found.masks, found.scores.tolist(), strict=True):
-            agreed = mask & asked_for.core
-            into.know(asked_for.corridor & (into.kind == FAR), BESIDE, score)
-            into.paint(agreed, int(self.shapes.label[number]), instance=int(number) + 1)
-            into.know(agreed, LINE, score)
-            doubtful |= mask ^ asked_for.core
-        # Where SAM's edge and the line's own width disagree, and no other piece is sure, the label is nobody's to give.
-        doubtful &= ~np.isin(into.label, self.shapes.label[numbers])
-        into.paint(doubtful, IGNORE, instance=0)
+    def _take_lines(self, into: Seen, lines: Lines, picture: NDArray[np.uint8], place: Window) -> None:
+        found = look_beside(lines, picture, place, self.known[lines.klass])
+        if found is None:
+            return
+        road, _ = tidied(found.logit > 0, SPECK)
+        number, away = found.beside.number, found.beside.away
+        sure = 1 / (1 + np.exp(-found.logit))
+        into.know((away < REACH) & (into.kind == FAR), BESIDE, sure)
+        into.paint(road, lines.klass, instance=lines.numbers[number] + 1)
+        into.know(road, LINE, sure)
+        own = away <= 1
+        covered, agreed = (np.bincount(number[w], minlength=len(lines.numbers)) for w in (own, own & road))
+        for which in np.flatnonzero((covered >= SPECK) & (agreed < EVIDENCE * covered)).tolist():
+            share = float(agreed[which] / covered[which])
+            into.dropped.append(Dropped(lines.klass, share, lines.bounds(which, place)))

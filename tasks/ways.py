@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
+from models.cross_fitted import CrossFitted
 from models.few_shot import FewShotClassifier
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
@@ -16,6 +17,7 @@ from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.raster.cube import Cube
+from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
 from tasks.raster.truth import Truth, VectorTruth, file_fingerprint, open_truth
 from tasks.raster.vectors import Shapes, read_shapes
@@ -45,6 +47,8 @@ class Way:
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
     learnt: FewShotClassifier | None = None
+    lines: Mapping[int, CrossFitted] = field(default_factory=dict)
+    """What the classes that come as lines look like."""
 
     @property
     def method(self) -> str:
@@ -109,6 +113,12 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         texts_of(workspace.classes.names, params.texts)
     if params.sam_checkpoint is None:
         fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
+    if way.method == "vectors":
+        from tasks.line_evidence import learn_lines
+        from tasks.sam_view import Pictures
+
+        cube = workspace.cube()
+        return replace(way, lines=learn_lines(Pictures(cube, rgb_bands(cube.bands)), _shapes(way, workspace)))
     if way.method != "few-shot":
         return way
     from tasks.sam_labelers import learn
@@ -154,12 +164,8 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
     if way.method == "few-shot":
         assert way.learnt is not None
         return FewShotLabeler(view, way.learnt), ""
-    with opened_prompts(workspace.store, way.source) as path:
-        shapes = read_shapes(
-            path, workspace.grid, workspace.classes, vector_class=params.vector_class, road_width=params.road_width,
-            assume_crs=params.assume_crs,
-        )  # fmt: skip
-    return VectorLabeler(view, shapes), _told(way, shapes)
+    shapes = _shapes(way, workspace)
+    return VectorLabeler(view, shapes, way.lines), _told(way, shapes)
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:
@@ -168,6 +174,15 @@ def _truth(way: Way, workspace: Workspace) -> Truth:
         way.source, workspace.grid, workspace.classes, names=params.truth_classes, vector_class=params.vector_class,
         road_width=params.road_width, assume_crs=params.assume_crs,
     )  # fmt: skip
+
+
+def _shapes(way: Way, workspace: Workspace) -> Shapes:
+    params = way.params
+    with opened_prompts(workspace.store, way.source) as path:
+        return read_shapes(
+            path, workspace.grid, workspace.classes, vector_class=params.vector_class, road_width=params.road_width,
+            assume_crs=params.assume_crs,
+        )  # fmt: skip
 
 
 def _told(way: Way, shapes: Shapes) -> str:

@@ -1,49 +1,50 @@
-"""Lines cut into pieces that fit a window, with the areas around them."""
+"""Pixels beside lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import shapely
-import shapely.ops
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tasks.raster.gdal import rasterio
+from tasks.raster.grid import Window, shape_of, within
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A short piece of a line in pixel coordinates of a window."""
+class Beside:
+    """Of each pixel of a window, the nearest line."""
 
-    line: shapely.LineString
-    points: NDArray[np.float64]
-    """(k, 2) x, y along it, evenly spaced, both ends left out where it has a middle."""
+    number: NDArray[np.intp]
+    """(y, x) its place among the lines."""
+    away: NDArray[np.float32]
+    """(y, x) pixels from it."""
 
 
-def cut_line(line: shapely.Geometry, shape: tuple[int, int], *, length: float, spacing: float) -> list[Piece]:
-    """Cut a line at a window's edges and into pieces of about equal length.
+def beside(lines: Sequence[shapely.Geometry] | NDArray[np.object_], window: Window, *, reach: int) -> Beside | None:
+    """How far the pixels of a window lie from lines.
 
     Args:
-        line: LineString or MultiLineString in pixel coordinates of the window.
-        shape: rows and columns of the window.
-        length: of the longest piece, pixels.
-        spacing: of the points on it, pixels.
+        lines: in pixels of the grid, from the upper left corner of its first pixel; where two cross, the later counts.
+        window: of the grid.
+        reach: pixels around the window in which lines are looked for, so that no pixel can tell where windows end.
+
+    Returns:
+        None where there is no line.
     """
-    inside = shapely.intersection(line, shapely.box(0, 0, shape[1], shape[0]))
-    pieces = []
-    for part in shapely.get_parts(inside):
-        if part.geom_type != "LineString" or part.length == 0:
-            continue
-        count = int(np.ceil(part.length / length))
-        ends = np.linspace(0, part.length, count + 1)
-        for begin, end in pairwise(ends):
-            steps = max(1, round((end - begin) / spacing))
-            places = begin + (np.arange(steps) + 0.5) / steps * (end - begin)
-            points = shapely.get_coordinates(shapely.line_interpolate_point(part, places))
-            pieces.append(Piece(shapely.ops.substring(part, begin, end), points))
-    return pieces
+    rows, cols = window
+    around = (slice(rows.start - reach, rows.stop + reach), slice(cols.start - reach, cols.stop + reach))
+    moved = shapely.transform(np.asarray(lines, object), lambda xy: xy - [around[1].start, around[0].start])
+    numbered = [(line, number) for number, line in enumerate(moved, 1)]
+    drawn: NDArray[np.uint32] = rasterio.features.rasterize(numbered, out_shape=shape_of(around), dtype="uint32")
+    if not drawn.any():
+        return None
+    away, place = ndimage.distance_transform_edt(drawn == 0, return_indices=True)
+    own = within(window, around)
+    return Beside(drawn[tuple(place)][own].astype(np.intp) - 1, away[own].astype(np.float32))
 
 
 def widen(geometry: shapely.Geometry, width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:

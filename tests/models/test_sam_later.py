@@ -12,7 +12,7 @@ from infra.errors import UnusableInput
 from models import hugging_face
 from models.sam_automatic import automatic_masks
 from models.sam_later import load_later_sam
-from models.sam_prompts import LinePiece, segment_boxes, segment_lines
+from models.sam_prompts import segment_boxes
 from models.segmenter import Prompts, embedding_of, open_window, packed, packed_size
 
 transformers = pytest.importorskip("transformers")
@@ -126,12 +126,14 @@ def test_cells_cover_the_picture_from_side_to_side(both):
     assert (rows * SHAPE[0], columns * SHAPE[1]) == pytest.approx(both[0].shapes[-1][1:])
 
 
-def test_boxes_lines_and_no_prompts_at_all_go_through(both, picture):
+def test_boxes_masks_and_no_prompts_at_all_go_through(both, picture):
     window = open_window(both[0], picture)
     assert segment_boxes(window, BOXES.astype(float)).masks.shape == (3, *SHAPE)
     core = np.zeros(SHAPE, bool)
     core[40:50] = True
-    assert segment_lines(window, [LinePiece(POINTS[0].astype(float), core, core)]).masks.shape == (1, *SHAPE)
+    hint = 20 * both[0].shrink(core[None], SHAPE) - 10
+    low, _ = both[0].decode(window, Prompts(points=POINTS[:1], masks=hint), multimask=False)
+    assert both[0].enlarge(low[:, 0], SHAPE).shape == (1, *SHAPE)
     found = automatic_masks(window, points_per_side=3, least_score=0.0, least_stability=0.0)
     assert found.masks.shape[1:] == SHAPE
 

@@ -10,7 +10,7 @@ from infra.errors import UnusableInput
 from models.sam import ENCODER_FILE, load_sam
 from models.sam_automatic import automatic_masks
 from models.sam_first import FirstSam
-from models.sam_prompts import LinePiece, segment_boxes, segment_lines
+from models.sam_prompts import segment_boxes
 from models.segmenter import Prompts, embedding_of, open_window, packed, packed_size
 
 WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights"
@@ -84,29 +84,16 @@ def test_boxes_that_are_none(window, boxes):
         segment_boxes(window, boxes)
 
 
-def line(half_core, half_corridor, *, y=116):
-    points = np.array([[x, y] for x in range(10, 320, 40)], float)
-    rows = np.abs(np.arange(SHAPE[0]) + 0.5 - y)[:, None] * np.ones(SHAPE[1])
-    return LinePiece(points, rows < half_core, rows < half_corridor)
-
-
-def test_a_line_of_a_wrong_width_finds_the_road_s_own(window, scene):
-    narrow, wide = line(7, 22), line(17, 30)
-    found = segment_lines(window, [narrow, wide])
-    for piece, mask in zip((narrow, wide), found.masks, strict=True):
-        assert iou(mask, scene[2]) > iou(piece.core, scene[2]), "better than the guess it was given"
-        assert not (mask & ~piece.corridor).any()
-    assert ((found.scores > 0) & (found.scores <= 1)).all()
-
-
-def test_points_outside_the_window_are_left_out(window):
-    good = line(12, 20)
-    more = LinePiece(np.vstack([good.points, [[-50, 116], [900, 116]]]), good.core, good.corridor)
-    none = LinePiece(np.array([[900.0, 116]]), good.core, good.corridor)
-    found = segment_lines(window, [good, more, none])
-    assert np.array_equal(found.masks[0], found.masks[1])
-    assert not found.masks[2].any()
-    assert found.scores[2] == 0
+def test_a_mask_prompt_is_followed(window, scene):
+    """Of a road, points alone tell less than the same points with a rough mask of it."""
+    points = np.array([[[x, 116] for x in range(10, 320, 40)]], np.float32)
+    rough = np.abs(np.arange(SHAPE[0]) + 0.5 - 116)[:, None] * np.ones(SHAPE[1]) < 9
+    hint = (2 * window.sam.shrink(rough[None], SHAPE) - 1) * 10
+    masks = []
+    for prompts in (Prompts(points=points), Prompts(points=points, masks=hint)):
+        low, _ = window.sam.decode(window, prompts, multimask=False)
+        masks.append((window.sam.enlarge(low[:, 0], SHAPE) > 0)[0].cpu().numpy())
+    assert iou(masks[1], scene[2]) > max(iou(masks[0], scene[2]), iou(rough, scene[2]))
 
 
 def test_unasked_it_finds_the_houses_largest_first(window, scene):

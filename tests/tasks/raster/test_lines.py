@@ -1,50 +1,39 @@
-"""A line's pieces are the line."""
+"""Pixels beside lines: which is the nearest and how far it is, whatever the window."""
 
 import numpy as np
 import pytest
 import shapely
 
-from tasks.raster.lines import cut_line, widen
+from tasks.raster.grid import within
+from tasks.raster.lines import beside, widen
 
-SHAPE = (100, 150)
-WINDOW = shapely.box(0, 0, 150, 100)
-LINES = {
-    "straight": shapely.LineString([(10, 50), (140, 50)]),
-    "bent": shapely.LineString([(5, 5), (60, 90), (61, 10), (145, 95)]),
-    "leaves and comes back": shapely.LineString([(10, 10), (40, -30), (70, 10), (200, 50)]),
-    "several": shapely.MultiLineString([[(0, 0), (30, 30)], [(100, 10), (100, 190)]]),
-}
+LINES = [shapely.LineString([(0, 10.5), (100, 10.5)]), shapely.LineString([(60.5, 0), (60.5, 90)])]
 
 
-@pytest.mark.parametrize("name", LINES)
-@pytest.mark.parametrize(("length", "spacing"), [(32, 8), (10, 30), (1000, 5)])
-def test_pieces_make_up_the_line_inside_the_window(name, length, spacing):
-    pieces = cut_line(LINES[name], SHAPE, length=length, spacing=spacing)
-    inside = LINES[name].intersection(WINDOW)
-    assert sum(p.line.length for p in pieces) == pytest.approx(inside.length)
-    assert shapely.hausdorff_distance(shapely.union_all([p.line for p in pieces]), inside) < 1e-9
-    for piece in pieces:
-        assert piece.line.length <= length + 1e-9
-        assert len(piece.points) == max(1, round(piece.line.length / spacing))
-        on = [piece.line.project(shapely.Point(p)) for p in piece.points]
-        assert max(piece.line.distance(shapely.Point(p)) for p in piece.points) < 1e-9
-        # Even, half a step from both ends.
-        step = piece.line.length / len(on)
-        np.testing.assert_allclose(on, (np.arange(len(on)) + 0.5) * step, atol=1e-6)
+def test_distances_are_those_from_the_pixels_of_the_nearest_line():
+    found = beside(LINES, (slice(0, 80), slice(0, 100)), reach=5)
+    rows, cols = np.indices((80, 100))
+    np.testing.assert_array_equal(found.away, np.minimum(abs(rows - 10), abs(cols - 60)))
+    assert found.number[12, 5] == 0
+    assert found.number[60, 70] == 1
+    assert found.number[10, 60] == 1, "where two cross, the later counts"
 
 
-@pytest.mark.parametrize(
-    "line", [shapely.LineString([(200, 0), (300, 50)]), shapely.LineString([(150, 0), (200, -50)])]
-)
-def test_a_line_outside_or_touching_a_corner_has_no_pieces(line):
-    assert cut_line(line, SHAPE, length=10, spacing=2) == []
+@pytest.mark.parametrize("window", [(slice(20, 50), slice(30, 58)), (slice(0, 9), slice(0, 100))])
+def test_a_window_sees_lines_around_it(window):
+    """Within the reach it says what a window of the whole says."""
+    whole = (slice(0, 80), slice(0, 100))
+    every, part = beside(LINES, whole, reach=20), beside(LINES, window, reach=20)
+    near = part.away <= 20
+    own = within(window, whole)
+    np.testing.assert_array_equal(part.away[near], every.away[own][near])
+    np.testing.assert_array_equal(part.number[near], every.number[own][near])
 
 
-def test_a_widened_line_holds_the_pixels_whose_centre_is_near():
-    line = LINES["bent"]
-    rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
-    distance = shapely.distance(shapely.points(cols + 0.5, rows + 0.5), line)
-    wide = widen(line, 9.0, SHAPE)
-    assert wide.dtype == bool
-    clear = np.abs(distance - 4.5) > 0.05  # the buffer's arcs have corners
-    np.testing.assert_array_equal(wide[clear], distance[clear] < 4.5)
+def test_lines_that_are_far_away_are_none():
+    assert beside(LINES, (slice(200, 220), slice(200, 220)), reach=30) is None
+
+
+def test_a_polygon_is_widened_by_half_of_it():
+    assert widen(shapely.box(10, 10, 20, 20), 4, (40, 40)).sum() in range(12 * 12, 14 * 14 + 1)
+    assert widen(shapely.box(10, 10, 20, 20), 0, (40, 40)).sum() == 100
