@@ -43,8 +43,9 @@ from tasks.raster.overlaps import Overlaps
 from tasks.raster.reliability import Reliability
 from tasks.raster.review_style import objects_style, places_style, store_styles
 from tasks.raster.style import class_style, class_table
-from tasks.raster.truth import Truth, as_told, open_truth
+from tasks.raster.truth import Truth, as_told
 from tasks.raster.vector_files import FeatureWriter, Table, copy_layer, writing
+from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 REVIEW = "products/review.gpkg"
@@ -79,10 +80,7 @@ def review(params: ReviewParams, store: Store, *, grip: Grip, progress: Progress
     reference = None
     if params.truth is not None:
         made.refuse_their_truth(params.truth, ablation=params.ablation)
-        reference = open_truth(
-            params.truth, workspace.grid, made.classes, names=params.truth_classes, vector_class=params.vector_class,
-            road_width=params.road_width,
-        )  # fmt: skip
+        reference = open_truth_file(params.truth, params, grid=workspace.grid, classes=made.classes)
     with ExitStack() as stack:
         path = stack.enter_context(store.publishing(GIVEN_OUT))
         look = _Look(workspace, made, reference, Worst(params.places))

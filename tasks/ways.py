@@ -17,9 +17,10 @@ from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.raster.cube import Cube
 from tasks.raster.texts import texts_of
-from tasks.raster.truth import Truth, VectorTruth, file_fingerprint, open_truth
+from tasks.raster.truth import Truth, VectorTruth, file_fingerprint
 from tasks.raster.vectors import Shapes, read_shapes
 from tasks.sam_weights import checkpoint_fingerprint, require_sam
+from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
@@ -163,11 +164,7 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:
-    params = way.params
-    return open_truth(
-        way.source, workspace.grid, workspace.classes, names=params.truth_classes, vector_class=params.vector_class,
-        road_width=params.road_width, assume_crs=params.assume_crs,
-    )  # fmt: skip
+    return open_truth_file(way.source, way.params, grid=workspace.grid, classes=workspace.classes)
 
 
 def _told(way: Way, shapes: Shapes) -> str:
