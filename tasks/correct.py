@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
@@ -28,6 +27,7 @@ from tasks.raster.digest import digest
 from tasks.raster.edits import LAYER, Edits, differences, nothing, read_objects
 from tasks.raster.grid import Window
 from tasks.raster.labels import block_names, open_labels, set_cube, write_labels
+from tasks.raster.outline_bytes import pack_outlines, unpack_outlines
 from tasks.units import replacing_shards
 from tasks.workspace import LABEL, LABELS, Workspace
 
@@ -97,25 +97,13 @@ def edits_of(store: Store) -> Edits:
     if data is None:
         return nothing()
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        ends = np.cumsum(arrays["lengths"])
-        raw = arrays["wkb"].tobytes()
-        outlines = np.empty(len(ends), object)
-        outlines[:] = shapely.from_wkb(
-            [raw[end - length : end] for end, length in zip(ends.tolist(), arrays["lengths"].tolist(), strict=True)]
-        )
-        return Edits(outlines, arrays["label"], arrays["instance"])
+        return Edits(unpack_outlines(arrays["lengths"], arrays["wkb"]), arrays["label"], arrays["instance"])
 
 
 def _keep(store: Store, edits: Edits, grip: Grip) -> None:
-    encoded = [bytes(one) for one in shapely.to_wkb(edits.outline)]
+    lengths, wkb = pack_outlines(edits.outline)
     held = io.BytesIO()
-    arrays: dict[str, Any] = {
-        "lengths": np.array([len(one) for one in encoded], np.int64),
-        "wkb": np.frombuffer(b"".join(encoded), np.uint8),
-        "label": edits.label,
-        "instance": edits.instance,
-    }
-    np.savez_compressed(held, allow_pickle=False, **arrays)
+    np.savez_compressed(held, allow_pickle=False, lengths=lengths, wkb=wkb, label=edits.label, instance=edits.instance)
     grip.check()
     store.write(EDITS, held.getvalue())
 
