@@ -32,7 +32,7 @@ from tasks.label_report import Quality, report_page
 from tasks.made_labels import DROPPED, GIVEN_OUT, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
-from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick
+from tasks.raster.doubts import AGREEMENT, DIFFER, THIN, Place, Worst, agreement, places_of, thick
 from tasks.raster.edits import LAYER, editing_plane
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, crop_to, grown, windows, within
@@ -119,7 +119,7 @@ class _Look:
         self.reliability = Reliability()
         self.counts = np.zeros(len(self.classes), np.int64)
         self.objects = np.zeros(len(self.classes), np.int64)
-        kinds = [(why, n) for why in ("unsure", "extra", "missing") for n in range(1, len(self.classes))]
+        kinds = [(why, n) for why in ("unsure", *DIFFER) for n in range(1, len(self.classes))]
         self._gatherings = {kind: Gathering(self.shape[1]) for kind in [*kinds, ("overlooked", 0)]}
         area = f"area_{self.ground.unit}2"
         self.area = area
@@ -200,10 +200,8 @@ class _Look:
     def _finish(self, objects: FeatureWriter, why: str, klass: int, found: Objects) -> None:
         if not len(found):
             return
-        if why in ("extra", "missing"):
-            self.worst.add(differing(found, klass=klass, why=why))
-            return
-        self.worst.add(place for place in doubted(found, klass=klass, why=why) if place.confidence < SURE)
+        places = places_of(found, klass=klass, why=why)
+        self.worst.add(place for place in places if why in DIFFER or place.confidence < SURE)
         if why == "unsure":
             self.objects[klass] += len(found)
             columns = {
