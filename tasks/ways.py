@@ -66,8 +66,8 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
     way = Way(params)
     if way.method == PRESENT:
         grip.check()
-        content = keep_given(workspace)
-        return replace(way, content=content, from_truth=open_given(workspace).from_truth)
+        given = keep_given(workspace)
+        return replace(way, content=given.content, from_truth=given.from_truth)
     if way.method != "truth":
         require_sam(params)
         if params.sam_checkpoint is not None:
