@@ -24,7 +24,7 @@ from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
-from tasks.raster.edits import LAYER, Edits, differences, nothing, read_objects
+from tasks.raster.edits import Edits, differences, nothing, read_objects
 from tasks.raster.grid import Window
 from tasks.raster.labels import block_names, open_labels, set_cube, write_labels
 from tasks.raster.outline_bytes import pack_outlines, unpack_outlines
@@ -72,7 +72,7 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     set_cube(store.zarr(LABELS), "")
     _burn(store, cube, edits, touched, grip=grip)
     with store.publishing(GIVEN_OUT) as temporary:
-        _give_out_again(Path(path), temporary)
+        after.frame.to_parquet(temporary)  # from now on, what was edited is what was given out
     grip.check()
     set_cube(store.zarr(LABELS), cube.fingerprint)
     progress.note(
@@ -134,12 +134,3 @@ def _highest_id(made: MadeLabels, blocks: dict[str, Window]) -> int:
     if highest > np.iinfo(np.uint32).max - (1 << 16):
         raise UnusableInput("The labels have used nearly all of 4 billion object ids; label the scene in parts.")
     return highest
-
-
-def _give_out_again(edited: Path, target: Path) -> None:
-    """From now on, what was edited is what was given out."""
-    from tasks.raster.ogr import geopandas
-
-    frame = geopandas.read_file(edited, layer=LAYER)
-    frame[["id", "key"]] = frame[["id", "key"]].fillna({"id": 0, "key": -1}).astype(np.int64)
-    frame.to_parquet(target)
