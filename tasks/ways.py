@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
-from models.few_shot import FewShotClassifier
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
@@ -22,6 +21,9 @@ from tasks.raster.vectors import Shapes, read_shapes
 from tasks.sam_weights import checkpoint_fingerprint, require_sam
 from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from models.few_shot import FewShotClassifier
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
