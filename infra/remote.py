@@ -13,6 +13,7 @@ from infra.errors import UnusableInput
 
 TIMEOUT_S = 30.0
 PATTERN = re.compile(r"[*?\[]")
+"""What makes a name mean all that match it."""
 LARGEST = 64 << 20
 """Bytes of a document."""
 
@@ -24,9 +25,9 @@ def signature(url: str) -> list[int | str]:
         UnusableInput: it is not there, or may not be read.
     """
     if url.startswith("s3://"):
-        bucket, _, key = url.removeprefix("s3://").partition("/")
+        bucket, key = _in_bucket(url)
         try:
-            return list(Bucket(f"s3://{bucket}").state(key))
+            return list(bucket.state(key))
         except FileNotFoundError as error:
             raise UnusableInput(f"There is no {url}; give the address of a raster.") from error
     # A range of one byte, not HEAD: addresses that were signed for reading allow no HEAD.
@@ -48,12 +49,12 @@ def find_objects(address: str, suffixes: tuple[str, ...]) -> list[str]:
     Raises:
         UnusableInput: there are none of these endings, or the bucket may not be read.
     """
-    bucket, _, path = address.removeprefix("s3://").partition("/")
+    bucket, path = _in_bucket(address)
     start = PATTERN.split(path)[0].rpartition("/")[0]
     wanted = [part for part in path.split("/") if part] + (["*"] if path.endswith("/") or not path else [])
     found = [
-        f"s3://{bucket}/{key}"
-        for key in Bucket(f"s3://{bucket}").keys(start)
+        f"{bucket.url}/{key}"
+        for key in bucket.keys(start)
         if key.lower().endswith(suffixes)
         and len(parts := key.split("/")) == len(wanted)
         and all(fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
@@ -72,8 +73,8 @@ def read_document(url: str) -> bytes:
         UnusableInput: it is not there, may not be read, or is larger.
     """
     if url.startswith("s3://"):
-        bucket, _, key = url.removeprefix("s3://").partition("/")
-        content = Bucket(f"s3://{bucket}").read(key)
+        bucket, key = _in_bucket(url)
+        content = bucket.read(key)
         if content is None:
             raise UnusableInput(f"There is no {url}; give the address of a document.")
     else:
@@ -86,6 +87,12 @@ def read_document(url: str) -> bytes:
     if len(content) > LARGEST:
         raise UnusableInput(f"{url} is larger than {LARGEST >> 20} MB; expected a document.")
     return content
+
+
+def _in_bucket(address: str) -> tuple[Bucket, str]:
+    """The bucket of an s3:// address, and the key in it."""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return Bucket(f"s3://{bucket}"), key
 
 
 def _unread(url: str, error: Exception) -> UnusableInput:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
@@ -25,9 +24,10 @@ from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
-from tasks.raster.edits import LAYER, Edits, differences, nothing, read_objects
+from tasks.raster.edits import Edits, differences, nothing, read_objects
 from tasks.raster.grid import Window
 from tasks.raster.labels import block_names, open_labels, set_cube, write_labels
+from tasks.raster.outline_bytes import pack_outlines, unpack_outlines
 from tasks.units import replacing_shards
 from tasks.workspace import LABEL, LABELS, Workspace
 
@@ -72,7 +72,7 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     set_cube(store.zarr(LABELS), "")
     _burn(store, cube, edits, touched, grip=grip)
     with store.publishing(GIVEN_OUT) as temporary:
-        _give_out_again(Path(path), temporary)
+        after.frame.to_parquet(temporary)  # from now on, what was edited is what was given out
     grip.check()
     set_cube(store.zarr(LABELS), cube.fingerprint)
     progress.note(
@@ -97,25 +97,13 @@ def edits_of(store: Store) -> Edits:
     if data is None:
         return nothing()
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        ends = np.cumsum(arrays["lengths"])
-        raw = arrays["wkb"].tobytes()
-        outlines = np.empty(len(ends), object)
-        outlines[:] = shapely.from_wkb(
-            [raw[end - length : end] for end, length in zip(ends.tolist(), arrays["lengths"].tolist(), strict=True)]
-        )
-        return Edits(outlines, arrays["label"], arrays["instance"])
+        return Edits(unpack_outlines(arrays["lengths"], arrays["wkb"]), arrays["label"], arrays["instance"])
 
 
 def _keep(store: Store, edits: Edits, grip: Grip) -> None:
-    encoded = [bytes(one) for one in shapely.to_wkb(edits.outline)]
+    lengths, wkb = pack_outlines(edits.outline)
     held = io.BytesIO()
-    arrays: dict[str, Any] = {
-        "lengths": np.array([len(one) for one in encoded], np.int64),
-        "wkb": np.frombuffer(b"".join(encoded), np.uint8),
-        "label": edits.label,
-        "instance": edits.instance,
-    }
-    np.savez_compressed(held, allow_pickle=False, **arrays)
+    np.savez_compressed(held, allow_pickle=False, lengths=lengths, wkb=wkb, label=edits.label, instance=edits.instance)
     grip.check()
     store.write(EDITS, held.getvalue())
 
@@ -146,12 +134,3 @@ def _highest_id(made: MadeLabels, blocks: dict[str, Window]) -> int:
     if highest > np.iinfo(np.uint32).max - (1 << 16):
         raise UnusableInput("The labels have used nearly all of 4 billion object ids; label the scene in parts.")
     return highest
-
-
-def _give_out_again(edited: Path, target: Path) -> None:
-    """From now on, what was edited is what was given out."""
-    from tasks.raster.ogr import geopandas
-
-    frame = geopandas.read_file(edited, layer=LAYER)
-    frame[["id", "key"]] = frame[["id", "key"]].fillna({"id": 0, "key": -1}).astype(np.int64)
-    frame.to_parquet(target)

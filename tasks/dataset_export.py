@@ -11,15 +11,15 @@ from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store, open_store, require_room
 from tasks.dataset_params import DatasetExportParams
+from tasks.made_labels import open_made_labels
 from tasks.raster.annotations.formats import FORMATS
 from tasks.raster.annotations.picture import About, Annotation, Picture
 from tasks.raster.annotations.places import write_picture, write_place
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, windows
-from tasks.raster.labels import are_of, open_labels
 from tasks.raster.picture import rgb_bands, to_rgb
 from tasks.raster.shards import read_shards
-from tasks.workspace import LABELS, Workspace, forgetting_damage, open_workspace
+from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,10 @@ def export_dataset(params: DatasetExportParams, store: Store, out: Path, *, prog
         UnwritableOutput: it cannot be written.
     """
     workspace = open_workspace(store)
-    cube, place = workspace.cube(), store.zarr(LABELS)
-    labels = open_labels(place)
-    if not are_of(place, cube.fingerprint):
-        raise UnusableInput(f"The labels in {store.url} are not finished; run 'geoloom label' again.")
+    cube, made = workspace.cube(), open_made_labels(workspace)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UnusableInput(f"{out} is not an empty folder; choose another one for the data set.")
-    about = _about(workspace, dict(labels.attrs))
+    about = _about(workspace, made.about)
     style = FORMATS[params.format]
     shape = (cube.grid.shape[0], cube.grid.shape[1])
     parts = list(windows(shape, params.size))
@@ -64,7 +61,7 @@ def export_dataset(params: DatasetExportParams, store: Store, out: Path, *, prog
             for window in parts:
                 check()
                 picture = _write(cube, window, folder / style.images / f"{name(window)}.{params.pictures}", scene)
-                writer.add(picture, Annotation(*(read_shards(labels[n], window) for n in _ARRAYS)))  # type: ignore[arg-type]
+                writer.add(picture, Annotation(*(read_shards(made.group[n], window) for n in _ARRAYS)))  # type: ignore[arg-type]
                 bar.advance()
         writer.close()
     return ExportedDataset(str(out), len(parts))

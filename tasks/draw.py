@@ -12,7 +12,7 @@ from tasks.raster.grid import Window, whole
 from tasks.raster.opening import open_raster
 from tasks.raster.picture import class_picture, draw_panels, scene_picture
 from tasks.raster.scene import read_plane
-from tasks.raster.truth import open_truth
+from tasks.truth_file import open_truth_file
 from tasks.workspace import open_workspace
 
 SIDE = 900
@@ -38,15 +38,7 @@ def draw(store: Store, *, truth: EvaluateParams | None) -> str:
             ("geoloom's map", class_picture(read, window, classes=classes, side=SIDE)),
         ]
     if truth is not None:
-        known = open_truth(
-            truth.truth,
-            workspace.grid,
-            classes,
-            names=truth.truth_classes,
-            vector_class=truth.vector_class,
-            road_width=truth.road_width,
-            assume_crs=truth.assume_crs,
-        )
+        known = open_truth_file(truth.truth, truth, grid=workspace.grid, classes=classes)
         panels.append(("truth", class_picture(known.read, window, classes=classes, side=SIDE)))
     with store.publishing("products/preview.png") as temporary:
         draw_panels(temporary, panels, classes)

@@ -19,7 +19,8 @@ from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
 from tasks.raster.opening import open_raster
 from tasks.raster.scene import read_plane
-from tasks.raster.truth import as_told, open_truth
+from tasks.raster.truth import as_told
+from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
@@ -69,15 +70,7 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     classes = scored.classes
     if scored.leaks and params.what == "map":
         progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
-    truth = open_truth(
-        params.truth,
-        workspace.grid,
-        classes,
-        names=params.truth_classes,
-        vector_class=params.vector_class,
-        road_width=params.road_width,
-        assume_crs=params.assume_crs,
-    )
+    truth = open_truth_file(params.truth, params, grid=workspace.grid, classes=classes)
     told = as_told(truth, classes)
     confusion = Confusion(len(classes))
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])

@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
-from tasks.made_labels import open_made_labels
+from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.grid import Window, windows
@@ -37,6 +37,8 @@ class GivenLabels:
     rest: str
     """What pixels are of which they say nothing else: see `tasks/raster/labels.py`."""
     from_truth: bool
+    content: str
+    """What stands for them and their pixels."""
 
     def read(self, window: Window, name: str) -> NDArray[Any]:
         """(y, x) of `label`, `instance` or `confidence`."""
@@ -44,22 +46,26 @@ class GivenLabels:
         return self.table[pixels] if name == "label" else pixels
 
 
-def keep_given(workspace: Workspace) -> str:
-    """Set a workspace's labels aside, unless they were themselves made from such; returns what stands for them.
+def keep_given(workspace: Workspace) -> GivenLabels:
+    """Set a workspace's labels aside, unless they were themselves made from such; returns those set aside.
 
     Raises:
         UnusableInput: there are none, or they are not finished.
     """
-    store = workspace.store
     try:
         made = open_made_labels(workspace)
     except UnusableInput:
-        if not store.exists(f"{GIVEN}/zarr.json"):
+        if not workspace.store.exists(f"{GIVEN}/zarr.json"):
             raise
-        made = None
+    else:
+        if PRESENT not in str(made.about["made_by"]).split(", "):
+            _set_aside(made, workspace)
+    return open_given(workspace)
+
+
+def _set_aside(made: MadeLabels, workspace: Workspace) -> None:
+    store = workspace.store
     place = store.zarr(GIVEN)
-    if made is None or PRESENT in str(made.about["made_by"]).split(", "):
-        return str(open_given(workspace).group.attrs["content"])
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
     about = {n: made.about[n] for n in ("made_by", "sources", "from_truth", "known", "rest")}
     with writing_to(store):
@@ -70,11 +76,9 @@ def keep_given(workspace: Workspace) -> str:
             pixels = {name: made.read(window, name) for name in NAMES}
             write_labels(place, window, **pixels)
             sums.append(digest(*pixels.values()))
-        content = fingerprint({"about": about, "blocks": sums})
-        change_group(place).attrs["content"] = content
+        change_group(place).attrs["content"] = fingerprint({"about": about, "blocks": sums})
         consolidate(place)
         set_cube(place, str(made.about["cube"]))  # last: they are whole
-    return content
 
 
 def open_given(workspace: Workspace) -> GivenLabels:
@@ -93,5 +97,10 @@ def open_given(workspace: Workspace) -> GivenLabels:
     names = workspace.classes.names
     known = frozenset(names.index(name) for name in about["known"] if name in names)
     return GivenLabels(
-        group, workspace.classes.translation(about["classes"]), known, str(about["rest"]), bool(about["from_truth"])
+        group=group,
+        table=workspace.classes.translation(about["classes"]),
+        known=known,
+        rest=str(about["rest"]),
+        from_truth=bool(about["from_truth"]),
+        content=str(about["content"]),
     )

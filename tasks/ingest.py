@@ -219,6 +219,9 @@ def _run(jobs: list[Job], scenes: Iterable[Scene], *, cluster: Cluster, progress
                 collars[job.args[0].name] = result
 
         cluster.run([*looks, *jobs], done=done)
+    for file in files:
+        if file.pages > 1:
+            progress.note(f"{file.name} holds {file.pages} pictures, one a page; only the first was taken.")
     for name, collar in sorted(collars.items()):
         progress.note(
             f"{name} says of no pixel that it is no data, and {collar.share:.0%} of its edge is {collar.value:g} in "
@@ -273,7 +276,7 @@ def _marks(union: Union, windows: dict[str, grids.Window]) -> dict[str, str]:
     }
 
 
-_NO_PIXELS = ("beside", "attribution")
+_NO_PIXELS = ("beside", "attribution", "pages")
 """What of a scene its pixels on the grid do not depend on, or is told of each file."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.params import EvaluateParams, IngestParams, Names, Parameters, Window, split_commas
+from tasks.params import EvaluateParams, IngestParams, Parameters, TruthParams, Window, split_commas
 
 Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text"]
 SamName = Literal[
@@ -15,8 +15,8 @@ SamName = Literal[
 ]  # fmt: skip
 
 
-class LabelParams(Parameters):
-    """How to label a cube."""
+class MethodParams(Parameters):
+    """By what labels are made."""
 
     method: Annotated[
         tuple[Method, ...],
@@ -25,10 +25,21 @@ class LabelParams(Parameters):
             alias="with",
             min_length=1,
             description="present (labels as they stand), truth (masks or vectors that exist), vectors (as prompts for "
-            "SAM), few-shot (SAM's masks, named), automatic (every object that SAM sees, of no class), text (what SAM "
-            "3 finds by the classes' names); of several, each fills in what those before it cannot tell.",
+            "SAM), few-shot (what a few labelled windows teach), automatic (every object that SAM sees, of no class), "
+            "text (what SAM 3 finds by the classes' names); of several, each fills in what those before it cannot tell.",
         ),
     ] = ("vectors",)
+
+    @property
+    def way(self) -> Method:
+        """The method, where there is only one."""
+        (only,) = self.method
+        return only
+
+
+class LabelParams(TruthParams, MethodParams):
+    """How to label a cube."""
+
     truth: str | None = Field(default=None, description="truth: a class raster or vector file.")
     prompts: str | None = Field(
         default=None,
@@ -39,22 +50,6 @@ class LabelParams(Parameters):
     )
     example_windows: tuple[Window, ...] = Field(
         default=(), description="few-shot: row, column, size of each window of the examples to learn from."
-    )
-    truth_classes: Names = Field(
-        default=(),
-        description="Names of the truth's or examples' ids from 0, where the file does not say; 'ignore' is no class.",
-    )
-    vector_class: str | None = Field(
-        default=None, description="The class of vectors that name none by a 'class' column or their layer."
-    )
-    road_width: float = Field(
-        default=8.0,
-        gt=0,
-        le=200,
-        description="Width of road lines that say nothing of theirs; metres, pixels without CRS.",
-    )
-    assume_crs: str | None = Field(
-        default=None, description="What the coordinates of prompts, truth or examples are in that name no CRS."
     )
     points: int = Field(
         default=16, ge=2, le=128, description="automatic: points a side of the grid that SAM is asked at in a window."
@@ -78,12 +73,6 @@ class LabelParams(Parameters):
     )
 
     @property
-    def way(self) -> Method:
-        """The method, where there is only one."""
-        (only,) = self.method
-        return only
-
-    @property
     def backbone(self) -> SamName:
         """The SAM that its one method asks."""
         return self.sam or ("sam3" if self.way == "text" else "sam-vit-t")
@@ -97,21 +86,11 @@ class LabelParams(Parameters):
         return self.model_copy(update=update)
 
 
-class ReviewParams(Parameters):
+class ReviewParams(TruthParams):
     """How to look at labels."""
 
     truth: str | None = Field(
         default=None, description="A class raster or vector file to compare with, which had no part in the labels."
-    )
-    truth_classes: Names = Field(
-        default=(), description="Names of its ids from 0, where the file does not say; 'ignore' is no class."
-    )
-    vector_class: str | None = Field(default=None, description="The class of vectors that name none.")
-    road_width: float = Field(
-        default=8.0,
-        gt=0,
-        le=200,
-        description="Width of road lines without a 'width' column; metres, pixels without CRS.",
     )
     places: int = Field(default=500, ge=1, le=100_000, description="Doubtful places to list, the worst first.")
     ablation: bool = Field(default=False, description="Compare labels with the very truth they were made from.")

@@ -3,8 +3,8 @@
 A map's line is moved by metres, and its width is a guess. Yet most of what lies right on the lines of a scene is road,
 and most of what lies beyond their width is not: from the pixels of both a classifier learns what this scene's roads
 look like, and is asked about every pixel near a line. Its answer and the distance from the line together say what is
-road, and so where it runs and how wide it is. Segment Anything, asked by points along a line and by the line as a mask,
-was no better than the line with a good width (ViT-T, three windows of Dubai: IoU 0.739 against 0.754).
+road, and so where it runs and how wide it is (`benchmarks/labels.py` measures it). Segment Anything, asked by points
+along a line and by the line as a mask, was no better than the line with a good width.
 """
 
 from __future__ import annotations

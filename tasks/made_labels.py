@@ -77,6 +77,7 @@ def open_made_labels(workspace: Workspace) -> MadeLabels:
     about: dict[str, Any] = dict(group.attrs)
     if about["cube"] != workspace.cube().fingerprint:
         raise UnusableInput(
-            f"The labels in {workspace.store.url} are of other pixels than its cube's; run 'geoloom label' again."
+            f"The labels in {workspace.store.url} are not finished, or of other pixels than its cube's; "
+            "run 'geoloom label' again."
         )
     return MadeLabels(group, about)

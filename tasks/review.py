@@ -32,7 +32,7 @@ from tasks.label_report import Quality, report_page
 from tasks.made_labels import DROPPED, GIVEN_OUT, MadeLabels, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
-from tasks.raster.doubts import AGREEMENT, THIN, Place, Worst, agreement, differing, doubted, thick
+from tasks.raster.doubts import AGREEMENT, DIFFER, THIN, Place, Worst, agreement, places_of, thick
 from tasks.raster.edits import LAYER, editing_plane
 from tasks.raster.geotiff import Layout, class_layout, write_geotiff
 from tasks.raster.grid import Window, crop_to, grown, windows, within
@@ -43,8 +43,9 @@ from tasks.raster.overlaps import Overlaps
 from tasks.raster.reliability import Reliability
 from tasks.raster.review_style import objects_style, places_style, store_styles
 from tasks.raster.style import class_style, class_table
-from tasks.raster.truth import Truth, as_told, open_truth
+from tasks.raster.truth import Truth, as_told
 from tasks.raster.vector_files import FeatureWriter, Table, copy_layer, writing
+from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 REVIEW = "products/review.gpkg"
@@ -79,10 +80,7 @@ def review(params: ReviewParams, store: Store, *, grip: Grip, progress: Progress
     reference = None
     if params.truth is not None:
         made.refuse_their_truth(params.truth, ablation=params.ablation)
-        reference = open_truth(
-            params.truth, workspace.grid, made.classes, names=params.truth_classes, vector_class=params.vector_class,
-            road_width=params.road_width,
-        )  # fmt: skip
+        reference = open_truth_file(params.truth, params, grid=workspace.grid, classes=made.classes)
     with ExitStack() as stack:
         path = stack.enter_context(store.publishing(GIVEN_OUT))
         look = _Look(workspace, made, reference, Worst(params.places))
@@ -121,7 +119,7 @@ class _Look:
         self.reliability = Reliability()
         self.counts = np.zeros(len(self.classes), np.int64)
         self.objects = np.zeros(len(self.classes), np.int64)
-        kinds = [(why, n) for why in ("unsure", "extra", "missing") for n in range(1, len(self.classes))]
+        kinds = [(why, n) for why in ("unsure", *DIFFER) for n in range(1, len(self.classes))]
         self._gatherings = {kind: Gathering(self.shape[1]) for kind in [*kinds, ("overlooked", 0)]}
         area = f"area_{self.ground.unit}2"
         self.area = area
@@ -202,10 +200,8 @@ class _Look:
     def _finish(self, objects: FeatureWriter, why: str, klass: int, found: Objects) -> None:
         if not len(found):
             return
-        if why in ("extra", "missing"):
-            self.worst.add(differing(found, klass=klass, why=why))
-            return
-        self.worst.add(place for place in doubted(found, klass=klass, why=why) if place.confidence < SURE)
+        places = places_of(found, klass=klass, why=why)
+        self.worst.add(place for place in places if why in DIFFER or place.confidence < SURE)
         if why == "unsure":
             self.objects[klass] += len(found)
             columns = {

@@ -52,7 +52,7 @@ class Seen:
         """Give the pixels of a mask a class and an object, whatever they had; or each its own object (y, x)."""
         self.label[mask], self.instance[mask] = klass, np.broadcast_to(instance, mask.shape)[mask]
 
-    def know(self, where: NDArray[np.bool_], kind: int, score: float | NDArray[np.float32]) -> None:
+    def know(self, where: NDArray[np.bool_], kind: int, score: float | NDArray[np.floating]) -> None:
         """Say of pixels what they are, with one score or each with its own (y, x)."""
         self.kind[where], self.score[where] = kind, np.broadcast_to(score, where.shape)[where]
 

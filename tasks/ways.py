@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
-from models.cross_fitted import CrossFitted
-from models.few_shot import FewShotClassifier
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
@@ -19,10 +17,15 @@ from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabele
 from tasks.raster.cube import Cube
 from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
-from tasks.raster.truth import Truth, VectorTruth, file_fingerprint, open_truth
+from tasks.raster.truth import Truth, VectorTruth, file_fingerprint
 from tasks.raster.vectors import Shapes, read_shapes
 from tasks.sam_weights import checkpoint_fingerprint, require_sam
+from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from models.cross_fitted import CrossFitted
+    from models.few_shot import FewShot
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
@@ -46,7 +49,7 @@ class Way:
     """Labels that stand were made from truth."""
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
-    learnt: FewShotClassifier | None = None
+    learnt: FewShot | None = None
     lines: Mapping[int, CrossFitted] = field(default_factory=dict)
     """What the classes that come as lines look like."""
 
@@ -69,8 +72,8 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
     way = Way(params)
     if way.method == PRESENT:
         grip.check()
-        content = keep_given(workspace)
-        return replace(way, content=content, from_truth=open_given(workspace).from_truth)
+        given = keep_given(workspace)
+        return replace(way, content=given.content, from_truth=given.from_truth)
     if way.method != "truth":
         require_sam(params)
         if params.sam_checkpoint is not None:
@@ -121,7 +124,7 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         return replace(way, lines=learn_lines(Pictures(cube, rgb_bands(cube.bands)), _shapes(way, workspace)))
     if way.method != "few-shot":
         return way
-    from tasks.sam_labelers import learn
+    from tasks.few_shot_labeler import learn
     from tasks.sam_view import SamView
 
     view = SamView.of(workspace.store, workspace.cube(), params, device=device)
@@ -154,7 +157,8 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         from tasks.text_labeler import TextLabeler
 
         return TextLabeler.of(cube, workspace.classes.names, params, device=device), ""
-    from tasks.sam_labelers import AutomaticLabeler, FewShotLabeler
+    from tasks.few_shot_labeler import FewShotLabeler
+    from tasks.sam_labelers import AutomaticLabeler
     from tasks.sam_view import SamView
     from tasks.vector_labeler import VectorLabeler
 
@@ -169,11 +173,7 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:
-    params = way.params
-    return open_truth(
-        way.source, workspace.grid, workspace.classes, names=params.truth_classes, vector_class=params.vector_class,
-        road_width=params.road_width, assume_crs=params.assume_crs,
-    )  # fmt: skip
+    return open_truth_file(way.source, way.params, grid=workspace.grid, classes=workspace.classes)
 
 
 def _shapes(way: Way, workspace: Workspace) -> Shapes:

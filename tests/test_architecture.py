@@ -60,6 +60,10 @@ def test_steps_without_a_network_start_without_torch():
     assert loaded_by("tasks.mosaic", "torch", "prefect") == loaded_by("tasks.ingest", "torch", "prefect") == set()
 
 
+def test_to_label_by_a_truth_takes_no_classifier():
+    assert loaded_by("tasks.ways", "torch", "sklearn", "prefect") == set()
+
+
 def test_to_look_at_a_workspace_takes_no_network():
     assert loaded_by("tasks.status", "torch", "prefect", "rasterio", "numba") == set()
 

@@ -28,7 +28,7 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         within 64 pixels counts.
     """
     colours = picture.astype(np.float32) / 255
-    grey = colours.mean(2)
+    grey = colours.mean(2, dtype=np.float32)
     found = [colours[..., band] for band in range(3)]
     for width in _MEANS:
         found += [_mean(colours[..., band], width) for band in range(3)]

@@ -18,6 +18,9 @@ from tasks.raster.objects import Objects
 THIN = 7
 """Pixels: where two maps differ by a strip thinner than this, they mean the same edge."""
 
+DIFFER = ("extra", "missing")
+"""Why places are listed that only one of two maps has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -61,21 +64,13 @@ class Worst:
         return [entry[-1] for entry in sorted(self._kept, reverse=True)]
 
 
-def doubted(objects: Objects, *, klass: int, why: str) -> list[Place]:
-    """Objects as places; their `sums` are of confidences in 254ths."""
+def places_of(objects: Objects, *, klass: int, why: str) -> list[Place]:
+    """Objects as places; their `sums` are of confidences in 254ths. Where maps differ, all pixels count as wrong."""
     confidence = objects.sums / objects.pixels / TOP
-    wrong = objects.pixels * (1 - confidence)
+    wrong = objects.pixels * (1 if why in DIFFER else 1 - confidence)
     return [
         Place(float(w), int(first), why, klass, float(sure), outline)
         for w, first, sure, outline in zip(wrong, objects.ids, confidence, objects.outlines, strict=True)
-    ]
-
-
-def differing(objects: Objects, *, klass: int, why: str) -> list[Place]:
-    """Objects that only one of two maps has; all their pixels count."""
-    return [
-        Place(float(n), int(first), why, klass, float(s / n / TOP), outline)
-        for n, first, s, outline in zip(objects.pixels, objects.ids, objects.sums, objects.outlines, strict=True)
     ]
 
 

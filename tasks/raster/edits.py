@@ -100,6 +100,8 @@ class Read:
     outline: NDArray[np.object_]
     mended: int
     """Invalid outlines that were put right."""
+    frame: gpd.GeoDataFrame
+    """The file's features as they are, each with a number for `key` and `id`."""
 
     def __len__(self) -> int:
         return len(self.key)
@@ -127,7 +129,7 @@ def read_objects(path: Path, grid: GeoBox, classes: ClassMap) -> Read:
     Raises:
         UnusableInput: not a review, or a feature in it has no class, or one that the map does not have.
     """
-    frame = _frame(path)
+    told = frame = _frame(path)
     if grid.crs is not None:
         if frame.crs is None:
             raise UnusableInput(
@@ -142,11 +144,8 @@ def read_objects(path: Path, grid: GeoBox, classes: ClassMap) -> Read:
     )
     broken = ~shapely.is_valid(outline) if len(outline) else np.zeros(0, bool)
     outline[broken] = shapely.make_valid(outline[broken])
-    key, number = (
-        pd.to_numeric(frame[name], errors="coerce").fillna(absent).to_numpy(np.int64)
-        for name, absent in (("key", -1), ("id", 0))
-    )
-    return Read(key, number, _labels(frame["class"], path, classes), outline, int(broken.sum()))
+    key, number = frame["key"].to_numpy(), frame["id"].to_numpy()
+    return Read(key, number, _labels(frame["class"], path, classes), outline, int(broken.sum()), told)
 
 
 def _frame(path: Path) -> Any:
@@ -164,6 +163,8 @@ def _frame(path: Path) -> Any:
         raise UnusableInput(
             f"The layer '{LAYER}' of {path} has no column '{min(missing)}'; edit the file that 'geoloom review' wrote."
         )
+    for name, absent in (("key", -1), ("id", 0)):
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").fillna(absent).astype(np.int64)
     return frame
 
 

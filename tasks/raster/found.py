@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from tasks.raster.centre_lines import Walks
 from tasks.raster.grid import Window
 from tasks.raster.objects import Objects, Pieces
+from tasks.raster.outline_bytes import pack_outlines, unpack_outlines
 
 _SIDES = ("top", "bottom", "left", "right")
 _WALKS = ("pixels", "starts", "beyond", "leaves", "likely", "half_widths", "measured", "nodes", "places", "last_rows")
@@ -61,19 +61,15 @@ def unpack_lines(data: bytes, number: int, window: Window) -> Walks:
 
 
 def _packed(name: str, objects: Objects) -> dict[str, NDArray[Any]]:
-    encoded = [bytes(one) for one in shapely.to_wkb(objects.outlines)]
+    lengths, wkb = pack_outlines(objects.outlines)
     return {
         f"{name}.columns": np.stack([objects.ids, objects.pixels, objects.sums, objects.names]),
-        f"{name}.lengths": np.array([len(one) for one in encoded], np.int64),
-        f"{name}.wkb": np.frombuffer(b"".join(encoded), np.uint8),
+        f"{name}.lengths": lengths,
+        f"{name}.wkb": wkb,
     }
 
 
 def _unpacked(arrays: Any, name: str) -> Objects:
-    data, lengths = arrays[f"{name}.wkb"].tobytes(), arrays[f"{name}.lengths"]
-    ends = np.cumsum(lengths)
-    encoded = [data[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-    outlines = np.empty(len(encoded), object)
-    outlines[:] = shapely.from_wkb(encoded)
+    outlines = unpack_outlines(arrays[f"{name}.lengths"], arrays[f"{name}.wkb"])
     ids, pixels, sums, names = arrays[f"{name}.columns"]
     return Objects(ids, pixels, sums, outlines, names.astype(np.uint32))

@@ -54,6 +54,8 @@ class Scene:
     """Its ground control points, where these place it and no transform does."""
     palette: bool
     """True where its one band is of indexes into a table of colours, and `bands` are those colours."""
+    pages: int = 1
+    """Pictures in its file, of which it is the first; its overviews and masks are none."""
     beside: tuple[Scene, ...] = ()
     """Other files with more of its bands, of which none has a name of this one's."""
     item: str = ""
@@ -149,6 +151,7 @@ def describe_scene(
             placed=wkt or place_of(source),
             control=control_of(source),
             palette=palette,
+            pages=max(len(source.subdatasets), 1),
             trusted=trusted,
         )
 

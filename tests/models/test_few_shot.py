@@ -1,88 +1,67 @@
-"""What a mask looks like as a vector, and what the classifier makes of it."""
+"""A few labelled windows teach which class a pixel is of."""
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from infra.errors import UnusableInput
-from models.few_shot import UNDECIDED, FewShotClassifier, majority_classes, mask_features
+from models.few_shot import UNDECIDED, FewShot
 
 RNG = np.random.default_rng(0)
+SHAPE, CELLS = (96, 128), (0.125, 0.125)
+CENTRES = RNG.normal(size=(5, 6)).astype(np.float32)
+MEANINGS = RNG.normal(size=(5, 32)).astype(np.float32)
 
 
-def test_features_are_the_statistics_under_the_mask():
-    """128 x 96 pixels: a cell is 2 pixels, so masks of whole cells can be averaged by hand."""
-    embedding = RNG.normal(size=(256, 64, 64)).astype(np.float32)
-    image = RNG.integers(0, 256, (128, 96, 3)).astype(np.uint8)
-    masks = np.zeros((2, 128, 96), bool)
-    masks[0, 20:60, 10:50] = True
-    masks[1, 7, 5] = True  # a single pixel, smaller than a cell
-    features = mask_features(embedding, image, masks, cells=(0.5, 0.5))
-    assert features.shape == (2, 520)
-    assert features.dtype == np.float32
-
-    cells = embedding[:, 10:30, 5:25].reshape(256, -1)
-    np.testing.assert_allclose(features[0, :256], cells.mean(1), atol=1e-5)
-    np.testing.assert_allclose(features[0, 256:512], cells.std(1), atol=1e-5)
-    colours = image[masks[0]] / 255
-    np.testing.assert_allclose(features[0, 512:518], [*colours.mean(0), *colours.std(0)], atol=1e-6)
-    np.testing.assert_allclose(features[0, 518:], [np.log(1600), 1.0], atol=1e-6)
-
-    np.testing.assert_allclose(features[1, :256], embedding[:, 3, 2], atol=1e-6)
-    np.testing.assert_allclose(features[1, 256:512], 0, atol=1e-6)
+def window(ids=(0, 1, 2, 4), look=1.0, meaning=1.0):
+    """(features, embedding, classes) of blobs: both tell the class, under noise."""
+    score = np.stack([ndimage.gaussian_filter(RNG.normal(size=SHAPE), 8) for _ in ids])
+    classes = np.array(ids, np.uint8)[score.argmax(0)]
+    features = CENTRES[classes] * look + RNG.normal(size=(*SHAPE, 6)) * 1.5
+    cells = classes[4::8, 4::8]
+    embedding = MEANINGS[cells] * meaning + RNG.normal(size=(*cells.shape, 32))
+    return features.astype(np.float32), embedding.transpose(2, 0, 1).astype(np.float32), classes
 
 
-def test_a_line_is_less_compact_than_a_square_and_the_border_counts_as_an_edge():
-    masks = np.zeros((2, 64, 64), bool)
-    masks[0] = True
-    masks[1, 30:32] = True
-    embedding, image = np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)
-    compact = mask_features(embedding, image, masks, cells=(1.0, 1.0))[:, 519]
-    assert compact[0] == pytest.approx(1)
-    assert compact[1] == pytest.approx(16 * 128 / 132**2)
+def taught(*windows, known=None):
+    looks, embeddings, classes = (list(part) for part in zip(*windows, strict=True))
+    return FewShot().fit(looks, embeddings, known or classes, cells=[CELLS] * len(windows))
 
 
-def test_no_masks():
-    features = mask_features(
-        np.zeros((256, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8), np.zeros((0, 64, 64), bool), cells=(1, 1)
-    )
-    assert features.shape == (0, 520)
+def right(model, *, look=1.0, meaning=1.0):
+    features, embedding, classes = window(look=look, meaning=meaning)
+    likely = model.predict(features, embedding, cells=CELLS)
+    np.testing.assert_allclose(likely.sum(2), 1, atol=1e-5)
+    return np.mean(model.ids[likely.argmax(2)] == classes)
 
 
-def test_the_class_of_a_mask_needs_a_clear_majority_of_enough_labels():
-    truth = np.full((10, 10), 255, np.uint8)
-    truth[0], truth[1], truth[2, :5] = 1, 2, 3
-    masks = np.zeros((5, 10, 10), bool)
-    masks[0, 0] = True  # class 1
-    masks[1, 0:2] = True  # half and half
-    masks[2, 2] = True  # class 3 on just half of it
-    masks[3, 2, 2:] = True  # class 3 on less than half
-    masks[4, 5:] = True  # nothing known
-    assert list(majority_classes(masks, truth)) == [1, UNDECIDED, 3, UNDECIDED, UNDECIDED]
-    assert list(majority_classes(masks, truth, purity=0.5))[1] in (1, 2)
+def test_look_and_embedding_both_count():
+    model = taught(window(), window(), window())
+    both = right(model)
+    assert list(model.ids) == [0, 1, 2, 4]
+    assert both > 0.85
+    assert both > right(taught(window(meaning=0), window(meaning=0)), meaning=0) + 0.05
+    assert both > right(taught(window(look=0), window(look=0)), look=0) + 0.05
 
 
-def test_few_examples_of_a_rare_class_are_learnt_and_doubt_is_told():
-    centres = RNG.normal(size=(3, 520)) * 0.5
-    classes = np.repeat([1, 2, 4], [60, 30, 6]).astype(np.uint8)
-    features = (centres[(classes // 2)] + RNG.normal(size=(96, 520))).astype(np.float32)
-    given = classes.copy()
-    given[::7] = UNDECIDED
-    model = FewShotClassifier().fit(features, given)
-    fresh = (centres[(classes // 2)] + RNG.normal(size=(96, 520))).astype(np.float32)
-    found, sure = model.predict(fresh)
-    assert np.mean(found[classes == 4] == 4) > 0.8
-    assert np.mean(found == classes) > 0.9
-    assert UNDECIDED not in found
-    between = (centres[[0]] + centres[[1]]).astype(np.float32) / 2
-    assert model.predict(between)[1][0] < np.median(sure)
+def test_pixels_without_a_class_teach_nothing():
+    """Half of the labels are wrong, and said to be unknown."""
+    windows = [window(), window()]
+    known = [np.where(np.indices(SHAPE)[1] < 64, ids, UNDECIDED).astype(np.uint8) for _, _, ids in windows]
+    rotten = [(look, embedding, np.where(np.indices(SHAPE)[1] < 64, ids, 0)) for look, embedding, ids in windows]
+    assert right(taught(*windows, known=known)) > right(taught(*rotten)) + 0.05
 
 
-def test_no_masks_to_class():
-    model = FewShotClassifier().fit(RNG.normal(size=(4, 520)).astype(np.float32), np.array([0, 0, 1, 1], np.uint8))
-    found, sure = model.predict(np.zeros((0, 520), np.float32))
-    assert len(found) == len(sure) == 0
+def test_the_same_windows_teach_the_same():
+    windows = [window(), window()]
+    features, embedding, _ = window()
+    first, again = (taught(*windows).predict(features, embedding, cells=CELLS) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
-def test_one_class_is_not_enough():
-    with pytest.raises(UnusableInput, match="masks of 1 class"):
-        FewShotClassifier().fit(np.zeros((3, 520), np.float32), np.array([1, 1, UNDECIDED], np.uint8))
+@pytest.mark.parametrize("ids", [(3,), ()])
+def test_one_class_is_too_few(ids):
+    look, embedding, classes = window()
+    classes[:] = ids[0] if ids else UNDECIDED
+    with pytest.raises(UnusableInput, match=f"show {len(ids)} class.*at least two"):
+        taught((look, embedding, classes))

@@ -17,7 +17,7 @@ from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, IngestParams, RunParams
 from tasks.raster import grid as grids
 from tasks.raster.annotations.formats import FORMATS
-from tasks.raster.labels import change_group, open_labels
+from tasks.raster.labels import change_group, open_labels, set_cube
 from tasks.workspace import open_workspace
 
 EXACT = sorted(set(FORMATS) - {"dota"})
@@ -161,6 +161,18 @@ def test_classes_of_ones_own_are_refused_where_the_set_has_others(labelled, tmp_
     with pytest.raises(UnusableInput, match="no class 'building'"):
         import_set("coco", tmp_path / "set", tmp_path / "back", classes=("other", "road"))
     assert not (tmp_path / "back").exists()
+
+
+def test_labels_that_are_not_finished_are_not_exported(labelled, tmp_path):
+    place = open_store(labelled).zarr("labels.zarr")
+    finished = open_labels(place).attrs["cube"]
+    set_cube(place, "")
+    try:
+        with pytest.raises(UnusableInput, match="are not finished"):
+            export_set("coco", labelled, tmp_path / "out")
+    finally:
+        set_cube(place, finished)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_holds_something_is_not_written_into(labelled, tmp_path):

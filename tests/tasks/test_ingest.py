@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from flows import steps
 from infra.errors import UnusableInput
@@ -348,6 +349,31 @@ def test_a_collar_is_asked_for(tmp_path):
     assert "--nodata 255" in notes[0]
     assert run(path, tmp_path / "ws", progress=Listening(), nodata=255).valid_share == pytest.approx(0.6, abs=0.01)
     assert len(notes) == 1
+
+
+def test_of_a_file_with_pages_the_first_is_taken_and_the_others_are_told(tmp_path):
+    pages = [np.random.default_rng(n).integers(1, 250, (200, 300, 3)).astype(np.uint8) for n in range(3)]
+    first, *others = (Image.fromarray(page) for page in pages)
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=others)
+    notes = []
+
+    class Listening(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    run(tmp_path / "pages.tif", tmp_path / "ws", progress=Listening())
+    image, _ = cube_of(tmp_path / "ws").read((slice(0, 200), slice(0, 300)))
+    np.testing.assert_array_equal(image, np.moveaxis(pages[0], 2, 0))
+    assert [note for note in notes if "page" in note] == [
+        f"{tmp_path / 'pages.tif'} holds 3 pictures, one a page; only the first was taken."
+    ]
+    notes.clear()
+    first.save(tmp_path / "one.tif")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "one.tif", "r+") as file:
+        file.build_overviews([2, 4])
+        file.write_mask(np.full((200, 300), 255, np.uint8))
+    run(tmp_path / "one.tif", tmp_path / "other", progress=Listening())
+    assert not [note for note in notes if "page" in note]
 
 
 @pytest.mark.parametrize("cluster", ["lanes", pytest.param("processes", marks=pytest.mark.slow)])

@@ -135,9 +135,13 @@ def test_a_few_labelled_windows(weights, small, world):
     found, confidence = np.asarray(group["label"][:]), np.asarray(group["confidence"][:])
     truth = truth_of(workspace, world)
     known = found != 255
-    assert done.labelled > 0.4
+    assert done.labelled == pytest.approx(1)
     assert ((confidence == 255) == ~known).all()
-    assert (found[known] == truth[known]).mean() > 0.7
+    assert (found[known] == truth[known]).mean() > 0.9
+    assert min(iou(found, truth, klass) for klass in (1, 2)) > 0.6
+    instance = np.asarray(group["instance"][:])
+    assert (instance[found == 0] == 0).all()
+    assert (instance[(found == 1) | (found == 2)] > 0).all()
     assert group.attrs["from_truth"]
 
 

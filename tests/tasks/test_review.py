@@ -250,6 +250,26 @@ def test_labels_are_not_compared_with_the_truth_they_were_made_from(made, refere
     assert review(made, truth=reference, ablation=True).quality.scores.pixel_accuracy == 1
 
 
+def test_vectors_that_name_no_crs_are_compared_in_the_one_that_is_said(made, tmp_path, truth):
+    with rasterio.open(made.folder + "/../a.tif") as scene:
+        place, crs = scene.transform, scene.crs.to_string()
+    boxes = [(slice(700, 712), slice(0, SHAPE[1])), *ndimage.find_objects(ndimage.label(truth == 1)[0])]
+    outlines = [
+        shapely.box(*(place @ (cols.start, rows.stop)), *(place @ (cols.stop, rows.start))) for rows, cols in boxes
+    ]
+    frame = gpd.GeoDataFrame({"class": ["road"] + ["building"] * (len(boxes) - 1)}, geometry=outlines)
+    told, silent = (str(tmp_path / name) for name in ("told.fgb", "silent.fgb"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")
+        frame.set_crs(crs).to_file(told)
+        frame.to_file(silent)
+    with pytest.raises(UnusableInput, match="assume-crs"):
+        review(made, truth=silent)
+    scores = review(made, truth=silent, assume_crs=crs).quality.scores
+    assert scores.pixel_accuracy > 0.99
+    assert scores.to_json() == review(made, truth=told).quality.scores.to_json()
+
+
 def test_of_a_picture_that_lies_nowhere_it_is_edited_as_qgis_shows_it(tmp_path, engine):
     image = np.full((3, 200, 300), 90, np.uint8)
     with warnings.catch_warnings():

@@ -1,0 +1,161 @@
+"""Labelling by a few labelled windows: pixels by their look and SAM's embedding, compact objects by SAM's edges."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from infra.errors import UnusableInput
+from infra.progress import Progress
+from models.few_shot import FewShot
+from models.sam_prompts import WINDOW, segment_boxes
+from models.segmenter import EncodedWindow, embedding_of
+from tasks.label_params import LabelParams
+from tasks.labelers import HALO, Labelled
+from tasks.raster.appearance import appearance
+from tasks.raster.blend import TOP
+from tasks.raster.classes import IGNORE
+from tasks.raster.grid import Window, windows
+from tasks.raster.truth import Truth
+from tasks.sam_view import CORE, SamView
+
+EXAMPLES = 4
+"""Example windows that are taken where none is named."""
+SMOOTH = 2.0
+"""Pixels over which neighbours' probabilities are averaged."""
+SPECK = 32
+"""Pixels below which a part is a speck of its surroundings."""
+COMPACT, LEAST = 0.5, 64
+"""What an object fills of its box at least, and its pixels, to be asked of SAM."""
+AGREES = 0.5
+"""IoU of an object with SAM's mask of its box, and the mask's score, from which on SAM's edge is taken."""
+BELIEVED = 0.1
+"""Probability below which a pixel in SAM's mask is none of the object's class."""
+
+
+class FewShotLabeler:
+    """Every pixel by what a few labelled windows taught."""
+
+    window, halo, pieces = CORE, HALO, True
+
+    def __init__(self, view: SamView, learnt: FewShot) -> None:
+        self.view, self.learnt = view, learnt
+        self.tells = frozenset(learnt.ids.tolist())
+
+    def __call__(self, window: Window) -> Labelled:
+        """Label one window."""
+        seen = self.view.around(window)
+        picture = self.view.picture(seen)
+        asked = self.view.look(picture)
+        likely = self.learnt.predict(appearance(picture), embedding_of(asked), cells=asked.sam.cells(asked.shape))
+        likely = ndimage.gaussian_filter(likely, (SMOOTH, SMOOTH, 0))
+        best = _without_specks(likely.argmax(2))
+        best = _snapped(best, likely, asked)
+        sure = np.take_along_axis(likely, best[..., None], axis=2)[..., 0]
+        label = self.learnt.ids[best].astype(np.uint8)
+        return Labelled(seen, label, _objects(label), np.round(sure * TOP).clip(0, TOP).astype(np.uint8))
+
+
+def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Progress) -> FewShot:
+    """What a few labelled windows teach.
+
+    Raises:
+        UnusableInput: a window reaches outside the scene, or fewer than two classes are labelled in them.
+    """
+    shape = (view.cube.grid.shape[0], view.cube.grid.shape[1])
+    chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
+    for window in chosen:
+        if window[0].stop > shape[0] or window[1].stop > shape[1]:
+            raise UnusableInput(
+                f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
+                f"of {shape[0]} x {shape[1]} pixels."
+            )
+    chosen = chosen or choose_examples(examples, shape)
+    progress.note(
+        f"Learning from {len(chosen)} example windows at (row, column) "
+        + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
+    )
+    pictures = [view.picture(window) for window in chosen]
+    asked = [view.look(picture) for picture in pictures]
+    return FewShot().fit(
+        [appearance(picture) for picture in pictures],
+        [embedding_of(one) for one in asked],
+        [examples.read(window) for window in chosen],
+        cells=[one.sam.cells(one.shape) for one in asked],
+    )
+
+
+def _without_specks(classes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Classes (y, x) whose small parts are given to what is nearest."""
+    speck = np.zeros(classes.shape, bool)
+    for klass in np.unique(classes):
+        parts, count = ndimage.label(classes == klass)
+        small = np.bincount(parts.ravel(), minlength=count + 1) < SPECK
+        small[0] = False
+        speck |= small[parts]
+    if not speck.any() or speck.all():
+        return classes
+    nearest = ndimage.distance_transform_edt(speck, return_distances=False, return_indices=True)
+    found: NDArray[np.intp] = classes[tuple(nearest)]
+    return found
+
+
+def _snapped(classes: NDArray[np.intp], likely: NDArray[np.float32], asked: EncodedWindow) -> NDArray[np.intp]:
+    """Classes (y, x) whose compact objects have SAM's edges where SAM sees the same object."""
+    objects = []
+    for klass in np.unique(classes):
+        parts, _ = ndimage.label(ndimage.binary_opening(classes == klass, iterations=2))
+        for number, box in enumerate(ndimage.find_objects(parts), 1):
+            own = parts[box] == number
+            area = np.count_nonzero(own)
+            if area >= LEAST and area >= COMPACT * own.size and max(own.shape) <= WINDOW // 2:
+                objects.append((klass, box, parts == number))
+    boxes = [[box[1].start, box[0].start, box[1].stop, box[0].stop] for _, box, _ in objects]
+    found = segment_boxes(asked, np.array(boxes, float).reshape(-1, 4))
+    result = classes.copy()
+    for (klass, _, own), mask, score in zip(objects, found.masks, found.scores, strict=True):
+        if score < AGREES or np.count_nonzero(own & mask) < AGREES * np.count_nonzero(own | mask):
+            continue
+        lost = own & ~mask
+        others = likely[lost]
+        others[:, klass] = -1
+        result[lost] = others.argmax(1)
+        result[mask & (likely[..., klass] > BELIEVED)] = klass
+    return result
+
+
+def _objects(label: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """(y, x) a number for each connected part of a class; 0 for `other`."""
+    found, count = np.zeros(label.shape, np.uint32), 0
+    for klass in np.unique(label[label > 0]):
+        parts, more = ndimage.label(label == klass)
+        found[parts > 0] = parts[parts > 0] + count
+        count += more
+    return found
+
+
+def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
+    """Up to `EXAMPLES` labelled windows that show the most classes between them, the rarest class best shown first.
+
+    Raises:
+        UnusableInput: no window of the examples is labelled.
+    """
+    inside = [w for w in windows(shape, WINDOW) if w[0].stop - w[0].start == w[1].stop - w[1].start == WINDOW]
+    counts = {}
+    for number, window in enumerate(inside):
+        count = np.bincount(examples.read(window).ravel(), minlength=256)[:IGNORE]
+        if count.sum() >= WINDOW * WINDOW / 2:
+            counts[number] = count
+    if not counts:
+        raise UnusableInput(
+            f"The examples label no window of {WINDOW} x {WINDOW} pixels; name windows with --example-windows."
+        )
+    shown = np.zeros(IGNORE)
+    chosen: list[int] = []
+    while len(chosen) < min(EXAMPLES, len(counts)):
+        # The square root favours a window that shows a class for the first time over one that shows more of the same.
+        best = max((n for n in counts if n not in chosen), key=lambda n: float(np.sqrt(shown + counts[n]).sum()))
+        chosen.append(best)
+        shown += counts[best]
+    return [inside[n] for n in sorted(chosen)]
