@@ -15,7 +15,7 @@ from tasks.label_params import LabelParams
 from tasks.labelers import HALO, Labelled
 from tasks.raster.appearance import appearance
 from tasks.raster.blend import TOP
-from tasks.raster.classes import IGNORE
+from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.grid import Window, windows
 from tasks.raster.truth import Truth
 from tasks.sam_view import CORE, SamView
@@ -57,14 +57,15 @@ class FewShotLabeler:
         return Labelled(seen, label, _objects(label), np.round(sure * TOP).clip(0, TOP).astype(np.uint8))
 
 
-def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Progress) -> FewShot:
+def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: ClassMap, progress: Progress) -> FewShot:
     """What a few labelled windows teach.
 
     Raises:
-        UnusableInput: a window reaches outside the scene, or fewer than two classes are labelled in them.
+        UnusableInput: a window reaches outside the scene, or they do not show every class of the map.
     """
     shape = (view.cube.grid.shape[0], view.cube.grid.shape[1])
-    chosen = [(slice(r, r + n), slice(c, c + n)) for r, c, n in params.example_windows]
+    given = [tuple(map(int, text.split(","))) for text in params.example_windows]
+    chosen = [(slice(row, row + size), slice(column, column + size)) for row, column, size in given]
     for window in chosen:
         if window[0].stop > shape[0] or window[1].stop > shape[1]:
             raise UnusableInput(
@@ -76,12 +77,19 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, progress: Prog
         f"Learning from {len(chosen)} example windows at (row, column) "
         + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
     )
+    shown = [examples.read(window) for window in chosen]
+    missing = [n for n in classes.names[1:] if not any((ids == classes.names.index(n)).any() for ids in shown)]
+    if missing:
+        raise UnusableInput(
+            f"The examples show no {' and no '.join(missing)}, which the map has; add a window that does, or ingest "
+            f"with --classes {','.join(name for name in classes.names if name not in missing)}."
+        )
     pictures = [view.picture(window) for window in chosen]
     asked = [view.look(picture) for picture in pictures]
     return FewShot().fit(
         [appearance(picture) for picture in pictures],
         [embedding_of(one) for one in asked],
-        [examples.read(window) for window in chosen],
+        shown,
         cells=[one.sam.cells(one.shape) for one in asked],
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from tasks.params import EvaluateParams, IngestParams, Parameters, TruthParams, Window, split_commas
+from tasks.params import EvaluateParams, IngestParams, Parameters, TruthParams, split_commas
 
 Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text"]
 SamName = Literal[
@@ -25,8 +26,8 @@ class MethodParams(Parameters):
             alias="with",
             min_length=1,
             description="present (labels as they stand), truth (masks or vectors that exist), vectors (as prompts for "
-            "SAM), few-shot (what a few labelled windows teach), automatic (every object that SAM sees, of no class), "
-            "text (what SAM 3 finds by the classes' names); of several, each fills in what those before it cannot tell.",
+            "SAM), few-shot (what labelled windows teach), automatic (every object that SAM sees, of no class), "
+            "text (what SAM 3 finds by the classes' names); of several, each fills in what those before it cannot.",
         ),
     ] = ("vectors",)
 
@@ -35,6 +36,13 @@ class MethodParams(Parameters):
         """The method, where there is only one."""
         (only,) = self.method
         return only
+
+
+def _are_windows(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        if not re.fullmatch(r"\d+,\d+,[1-9]\d*", text):
+            raise ValueError(f"a window was {text!r}, expected ROW,COLUMN,SIZE in pixels, such as 0,512,512")
+    return texts
 
 
 class LabelParams(TruthParams, MethodParams):
@@ -48,8 +56,8 @@ class LabelParams(TruthParams, MethodParams):
     examples: str | None = Field(
         default=None, description="few-shot: a class raster or vector file of a few labelled windows."
     )
-    example_windows: tuple[Window, ...] = Field(
-        default=(), description="few-shot: row, column, size of each window of the examples to learn from."
+    example_windows: Annotated[tuple[str, ...], AfterValidator(_are_windows)] = Field(
+        default=(), description="few-shot: ROW,COLUMN,SIZE of a window of the examples to learn from; again for each."
     )
     points: int = Field(
         default=16, ge=2, le=128, description="automatic: points a side of the grid that SAM is asked at in a window."

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-Window = tuple[int, int, int]
 
 
 def split_commas(names: object) -> object:

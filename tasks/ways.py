@@ -128,7 +128,9 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
     from tasks.sam_view import SamView
 
     view = SamView.of(workspace.store, workspace.cube(), params, device=device)
-    return replace(way, learnt=learn(params, view, _truth(way, workspace), progress=progress))
+    return replace(
+        way, learnt=learn(params, view, _truth(way, workspace), classes=workspace.classes, progress=progress)
+    )
 
 
 def open_labeler(ways: Sequence[Way], workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, list[str]]:

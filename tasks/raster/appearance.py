@@ -27,8 +27,8 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         and 4 pixels the gradient and the two curvatures, per width; the grey's deviation around 3 pixels. What lies
         within 64 pixels counts.
     """
-    colours = picture.astype(np.float32) / 255
-    grey = colours.mean(2, dtype=np.float32)
+    colours: NDArray[np.float32] = picture.astype(np.float32) / np.float32(255)
+    grey: NDArray[np.float32] = colours.mean(2, dtype=np.float32)
     found = [colours[..., band] for band in range(3)]
     for width in _MEANS:
         found += [_mean(colours[..., band], width) for band in range(3)]

@@ -128,7 +128,7 @@ def test_a_vector_that_the_picture_does_not_show_is_dropped_and_told(weights, sm
 def test_a_few_labelled_windows(weights, small, world):
     workspace = small
     done = label(
-        workspace, method="few-shot", examples=world.truth, example_windows=((0, 0, 380),), from_truth=True,
+        workspace, method="few-shot", examples=world.truth, example_windows=("0,0,380",), from_truth=True,
         truth_classes=("other", "building", "road", "other", "other", "other"),
     )  # fmt: skip
     group = open_labels(workspace / "labels.zarr")
@@ -143,6 +143,17 @@ def test_a_few_labelled_windows(weights, small, world):
     assert (instance[found == 0] == 0).all()
     assert (instance[(found == 1) | (found == 2)] > 0).all()
     assert group.attrs["from_truth"]
+
+
+def test_examples_must_show_every_class_inside_the_scene(weights, small, world):
+    asked = {"method": "few-shot", "examples": world.truth, "from_truth": True}
+    names = ("other", "building", "other", "other", "other", "other")
+    with pytest.raises(UnusableInput, match=r"no road, which the map has.*--classes other,building\."):
+        label(small, **asked, example_windows=("0,0,380",), truth_classes=names)
+    with pytest.raises(UnusableInput, match="row 10, column 9999 reaches outside the scene"):
+        label(small, **asked, example_windows=("10,9999,512",))
+    with pytest.raises(ValueError, match="window was '0,0', expected ROW,COLUMN,SIZE in pixels, such as 0,512,512"):
+        label(small, **asked, example_windows=("0,0",))
 
 
 def test_what_is_missing_is_asked_for(workspace):
