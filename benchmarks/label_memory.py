@@ -1,25 +1,22 @@
 """How much memory a process takes that labels with SAM ViT-T, and whether that grows with the scene.
 
-    python -m benchmarks.label_memory [--sizes 1536,3072,6144] [--automatic 1536,3072] [--share 0.1]
+    python -m benchmarks.label_memory [--sizes 2048,4096,6144] [--automatic 2048,3072]
 
-Two worker processes over worlds: by vectors, a share of the world's own buildings and roads, chosen at random; and by
-every object that SAM sees, at the smaller sizes, for that takes half a minute a window. What is counted is all that a
-process holds, its libraries too.
+Two worker processes over worlds, of four blocks or more, so that each has one to work on and one to read or write: by
+vectors, the world's own buildings and roads, and by every object that SAM sees, at small sizes, for that takes several
+times as long. What is counted is all that a process holds, its libraries too.
 """
 
 from __future__ import annotations
 
 import os
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.machine import Watch, answer, asked, highest_mb, measure_in_child
 from benchmarks.page import Goal, Result, number, parser, publish
-from benchmarks.scenes import fresh, rgb_scene
+from benchmarks.scenes import WORLD, fresh, rgb_scene
 
 MOST_MB = 2500
 SPREAD = 1.1
@@ -33,42 +30,28 @@ def main() -> None:
         answer(_label(document))
         return
     words = parser("label_memory", __doc__)
-    words.add_argument("--sizes", type=_sizes, default=[1536, 3072, 6144], help="labelled by vectors")
-    words.add_argument("--automatic", type=_sizes, default=[1536, 3072], help="sizes labelled by all that SAM sees")
-    words.add_argument("--share", type=float, default=0.1, help="of the world's vectors that are prompts")
+    words.add_argument("--sizes", type=_sizes, default=[2048, 4096, 6144], help="labelled by vectors")
+    words.add_argument("--automatic", type=_sizes, default=[2048, 3072], help="sizes labelled by all that SAM sees")
     words.add_argument("--points", type=int, default=16, help="a side of the grid that SAM is asked at")
     options = words.parse_args()
+    if max(options.sizes, default=0) > WORLD:
+        words.error(f"a scene of more than {WORLD} pixels a side repeats a world, and has no vectors of its own")
     found: list[dict[str, Any]] = []
     for method, sizes in (("vectors", options.sizes), ("automatic", options.automatic)):
         for size in sizes:
             scene, workspace = rgb_scene(options.out, size), fresh(options.out / "workspaces" / "label_memory")
             asking = {"scene": str(scene), "workspace": str(workspace), "method": method, "points": options.points}
             if method == "vectors":
-                asking["prompts"] = str(_prompts(options.out, size, options.share))
+                asking["prompts"] = str(options.out / f"world_{size}_truth.gpkg")
             run = measure_in_child("benchmarks.label_memory", asking, environment={"OMP_NUM_THREADS": "1"})
             found.append({"size": size, "method": method} | run)
             print(found[-1], flush=True)
             fresh(workspace)
-    publish(_result(found, options.share), options)
+    publish(_result(found), options)
 
 
 def _sizes(text: str) -> list[int]:
     return [int(n) for n in text.split(",") if n]
-
-
-def _prompts(out: Path, size: int, share: float) -> Path:
-    """Some of the buildings and roads of a world, as a GeoPackage."""
-    from tasks.raster.ogr import geopandas
-
-    truth, prompts = out / f"world_{size}_truth.gpkg", out / f"prompts_{size}.gpkg"
-    rng = np.random.default_rng(0)
-    prompts.unlink(missing_ok=True)
-    for layer in ("buildings", "roads"):
-        frame = geopandas.read_file(truth, layer=layer)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            frame[rng.random(len(frame)) < share].to_file(prompts, layer=layer, driver="GPKG")
-    return prompts
 
 
 def _label(document: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +82,7 @@ def _label(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _result(found: list[dict[str, Any]], share: float) -> Result:
+def _result(found: list[dict[str, Any]]) -> Result:
     rows = [
         (
             run["method"],
@@ -124,8 +107,8 @@ def _result(found: list[dict[str, Any]], share: float) -> Result:
     return Result(
         "label_memory",
         "Memory of labelling",
-        f"SAM ViT-T on {WORKERS} worker processes over worlds of RGB: by vectors, {share:.0%} of the world's buildings "
-        "and roads, and by every object that SAM sees. Windows are those that SAM was shown: 384 pixels, and 64 "
+        f"SAM ViT-T on {WORKERS} worker processes over worlds of RGB: by vectors, the world's own buildings and "
+        "roads, and by every object that SAM sees. Windows are those that SAM was shown: 384 pixels, and 64 "
         "around them. The main process reads the vectors and hands out blocks. MB are the most that a process held at "
         "any time, its libraries and their files' pages among them.",
         ("with", "scene", "blocks", "windows", "seconds", "main MB", "worker MB", "other worker MB"),
