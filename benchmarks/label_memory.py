@@ -98,7 +98,7 @@ def _result(found: list[dict[str, Any]]) -> Result:
     peaks: dict[str, list[float]] = {}
     for run in found:
         peaks.setdefault(run["method"], []).append(max(run["worker_mb"]))
-    spread = {method: max(values) / values[0] for method, values in peaks.items()}
+    spread = {method: max(values) / values[0] for method, values in peaks.items() if len(values) > 1}
     goals = [Goal(f"a worker's peak, {method}", max(values), "MB", at_most=MOST_MB) for method, values in peaks.items()]
     goals += [
         Goal(f"largest peak / that of the smallest scene, {method}", value, at_most=SPREAD)

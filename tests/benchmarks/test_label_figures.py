@@ -29,8 +29,19 @@ def test_a_mask_is_matched_by_one_that_is_nearly_the_same():
     near[:2] = False  # 360 of 400 pixels
     far[25:27] = False  # 80 of 100
     found = compare(theirs, np.array([near, far]))
-    assert found == {"visible": 2, "matched": 1, "pixels": 500, "matched_pixels": 400}
-    assert compare(theirs, np.zeros((0, *SHAPE), bool))["matched"] == 0
+    assert found == {
+        "masks": 3, "masks_matched": 1, "visible": 2, "visible_matched": 1, "pixels": 500, "pixels_matched": 400,
+        "objects": 2, "objects_matched": 1,
+    }  # fmt: skip
+    assert compare(theirs, np.zeros((0, *SHAPE), bool))["masks_matched"] == 0
+
+
+def test_a_mask_of_everything_does_not_hide_the_objects():
+    everything = np.ones(SHAPE, bool)
+    theirs = np.array([square(0, 0, 20), everything, square(25, 25, 10)])
+    found = compare(theirs, np.array([everything, square(0, 0, 20)]))
+    assert (found["visible"], found["visible_matched"]) == (1, 1)
+    assert (found["objects"], found["objects_matched"]) == (2, 1)
 
 
 def test_objects_with_two_ids_and_ids_on_two_objects_are_told():
