@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +63,11 @@ def peak_mb(process: int | str = "self") -> float:
     return _status(process, "VmHWM") - _status(process, "RssFile")
 
 
+def highest_mb(process: int | str = "self") -> float:
+    """The most a process has held of all pages, those of libraries' files too, MB."""
+    return _status(process, "VmHWM")
+
+
 def forget_peak() -> None:
     """Let the peak of this process begin at what it holds now."""
     Path("/proc/self/clear_refs").write_text("5")
@@ -82,7 +87,8 @@ class Watch:
 
     every = 0.05
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Callable[[int], float] = peak_mb) -> None:
+        self.measure = measure
         self.peaks: dict[int, float] = {}
         self.together = 0.0
         """The largest sum of what all held at one moment, MB."""
@@ -109,7 +115,7 @@ class Watch:
             with suppress(OSError):
                 # Between fork and exec a child counts its parent's pages as its own.
                 if process == os.getpid() or Path(f"/proc/{process}/cmdline").read_bytes() != own:
-                    self.peaks[process] = max(self.peaks.get(process, 0.0), peak_mb(process))
+                    self.peaks[process] = max(self.peaks.get(process, 0.0), self.measure(process))
                     held += resident_mb(process)
         self.together = max(self.together, held)
 

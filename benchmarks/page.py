@@ -35,6 +35,9 @@ ORDER = (
     "fixed_cost",
     "orchestration",
     "scheduler",
+    "automatic",
+    "label_ids",
+    "label_memory",
     "gpu",
 )
 """The order of sections; names that are not here follow."""
