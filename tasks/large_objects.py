@@ -1,0 +1,87 @@
+"""Objects that no window sees whole: each is looked at in a picture of its own, as coarse as it must be.
+
+What SAM makes of a part of an object differs from window to window; one mask of the whole has no edge between them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sam_prompts import WINDOW, segment_boxes
+from tasks.raster.grid import Window, crop_to, shape_of, windows
+from tasks.sam_view import SamView
+
+LARGE = WINDOW // 2
+"""Pixels of a side from which on an object is looked at by itself."""
+AROUND = 1.25
+"""What its picture shows, as a multiple of its longer side."""
+COARSEST = 16
+"""Pixels a side that become one, at most; larger objects are seen in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeMask:
+    """SAM's mask of an object, coarse."""
+
+    mask: NDArray[np.bool_]
+    row: int
+    column: int
+    """Of the grid, where its first pixel begins."""
+    factor: int
+    """Pixels of the grid a side of one of its own."""
+    score: float
+
+    def at(self, place: Window) -> NDArray[np.bool_]:
+        """(y, x) bool: the mask in a window of the grid."""
+        found = np.zeros(shape_of(place), bool)
+        rows, cols = (
+            (np.arange(s.start, s.stop) - first) // self.factor
+            for s, first in zip(place, (self.row, self.column), strict=True)
+        )
+        inside = ((rows >= 0) & (rows < self.mask.shape[0]))[:, None] & (cols >= 0) & (cols < self.mask.shape[1])
+        found[inside] = self.mask[rows.clip(0, self.mask.shape[0] - 1)][:, cols.clip(0, self.mask.shape[1] - 1)][inside]
+        return found
+
+
+def is_large(box: NDArray[np.float64]) -> bool:
+    """Whether a box (x0, y0, x1, y1 in pixels) is that of an object to be looked at by itself."""
+    return bool(max(box[2] - box[0], box[3] - box[1]) > LARGE)
+
+
+def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
+    """SAM's mask of a large object.
+
+    Args:
+        view: SAM before the scene.
+        box: x0, y0, x1, y1 in columns and rows of the grid.
+    """
+    rows, columns = view.cube.grid.shape
+    x0, y0, x1, y1 = box.clip(0, [columns, rows, columns, rows])
+    factor = min(math.ceil(AROUND * max(x1 - x0, y1 - y0, 1) / WINDOW), COARSEST)
+    side = factor * WINDOW
+    row, column = (int(max((low + high - side) // 2, 0)) for low, high in ((y0, y1), (x0, x1)))
+    place = crop_to((slice(row, row + side), slice(column, column + side)), (rows, columns))
+    asked = view.look(_coarse(view, place, factor))
+    found = segment_boxes(asked, np.array([[x0 - column, y0 - row, x1 - column, y1 - row]]) / factor)
+    return LargeMask(found.masks[0], row, column, factor, float(found.scores[0]))
+
+
+def _coarse(view: SamView, place: Window, factor: int) -> NDArray[np.uint8]:
+    """A window as a picture whose pixels are means of `factor` x `factor`; read in parts."""
+    height, width = (-(-n // factor) for n in shape_of(place))
+    found = np.empty((height, width, 3), np.uint8)
+    for part in windows((height, width), max(WINDOW // factor, 1)):
+        fine = (
+            slice(place[0].start + part[0].start * factor, min(place[0].start + part[0].stop * factor, place[0].stop)),
+            slice(place[1].start + part[1].start * factor, min(place[1].start + part[1].stop * factor, place[1].stop)),
+        )
+        picture = view.picture(fine).astype(np.float32)
+        more = [(0, -n % factor) for n in picture.shape[:2]]
+        full = np.pad(picture, (*more, (0, 0)), mode="edge")
+        means = full.reshape(full.shape[0] // factor, factor, full.shape[1] // factor, factor, 3).mean((1, 3))
+        found[part] = means.round().astype(np.uint8)
+    return found

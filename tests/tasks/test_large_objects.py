@@ -1,0 +1,73 @@
+"""An object larger than any window has one mask, whoever looks at it."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from flows import steps
+from infra.errors import UnusableInput
+from infra.progress import Silent
+from infra.store import open_store
+from tasks.fetch_model import fetch_model
+from tasks.label_params import LabelParams
+from tasks.large_objects import LARGE, LargeMask, is_large, large_mask
+from tasks.params import ClusterParams, IngestParams
+from tasks.raster.gdal import rasterio
+from tasks.sam_view import SamView
+from tasks.workspace import open_workspace
+
+SHAPE, HALL = (1003, 1205), (slice(150, 850), slice(301, 1101))
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory):
+    """SAM before a bright hall of 700 x 800 pixels on dark noise."""
+    try:
+        fetch_model("sam-vit-t", progress=Silent())
+    except UnusableInput as error:
+        pytest.skip(f"SAM's weights cannot be had here: {error}")
+    rng = np.random.default_rng(0)
+    picture = 60 + ndimage.gaussian_filter(rng.normal(size=SHAPE), 3) * 60
+    picture[HALL] = 190
+    picture = np.clip(picture + rng.normal(0, 4, SHAPE), 1, 255).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("hall")
+    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", width=SHAPE[1], height=SHAPE[0], count=3,
+                       dtype="uint8") as target:  # fmt: skip
+        target.write(np.stack([picture] * 3))
+    steps.ingest(
+        IngestParams(scenes=(str(folder / "scene.tif"),)), str(folder / "ws"), run=ClusterParams(), progress=Silent()
+    )
+    workspace = open_workspace(open_store(folder / "ws"))
+    return SamView.of(workspace.store, workspace.cube(), LabelParams(), device="cpu")
+
+
+def test_a_hall_is_seen_whole_by_a_shifted_box(view):
+    found = large_mask(view, np.array([340.0, 100.0, 1150.0, 820.0]))
+    assert found.factor == 2
+    truth = np.zeros(SHAPE, bool)
+    truth[HALL] = True
+    whole = found.at((slice(0, SHAPE[0]), slice(0, SHAPE[1])))
+    assert np.count_nonzero(whole & truth) / np.count_nonzero(whole | truth) > 0.9
+    assert found.score > 0.5
+    part = (slice(500, 700), slice(900, 1205))
+    np.testing.assert_array_equal(found.at(part), whole[part])
+
+
+def test_a_box_may_reach_outside_the_scene(view):
+    found = large_mask(view, np.array([-200.0, -300.0, 1500.0, 1300.0]))
+    assert (found.row, found.column) == (0, 0)
+    assert found.at((slice(0, SHAPE[0]), slice(0, SHAPE[1]))).shape == SHAPE
+
+
+def test_a_coarse_pixel_is_so_many_of_the_grid():
+    mask = np.zeros((3, 4), bool)
+    mask[1, 2] = True
+    found = LargeMask(mask, row=10, column=20, factor=5, score=1.0).at((slice(0, 40), slice(0, 60)))
+    expected = np.zeros((40, 60), bool)
+    expected[15:20, 30:35] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_which_are_large():
+    assert is_large(np.array([0.0, 0.0, LARGE + 1, 10.0]))
+    assert not is_large(np.array([5.0, 5.0, 5.0 + LARGE, 5.0 + LARGE]))
