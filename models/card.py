@@ -48,7 +48,8 @@ class ModelCard(BaseModel):
     disagreement: float | None = Field(default=None, ge=0, le=1)
     """Share of pixels where the tiled prediction differs from one whole pass, at this tile, margin and ramp."""
     lineage: dict[str, JsonValue] = {}
-    """Scenes' fingerprints, labels' origin, recipe, steps, seed, versions, the data's attribution and licence."""
+    """Scenes' fingerprints, labels' origin, recipe, steps, seed, versions, the data's attribution and licence; the
+    sha256 of the float32 weights that it was fine-tuned from."""
     scores: dict[str, JsonValue] = {}
     weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Of weights.safetensors; empty until saved."""

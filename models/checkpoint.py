@@ -55,13 +55,7 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard, *, float16: bo
         GeoloomError: a weight is NaN or infinite (float16 ends at 65504).
         UnwritableOutput: the folder cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in network.state_dict().items():
-        plain = tensor.detach().cpu()
-        if plain.is_floating_point():
-            plain = plain.half() if float16 else plain.float()
-        # Contiguous, and no two names for one memory: safetensors refuses both.
-        tensors[name] = plain.clone(memory_format=torch.contiguous_format)
+    tensors = _stored(network, float16=float16)
     if (broken := _not_finite(tensors)) is not None:
         raise GeoloomError(f"The network is not saved to {folder}: its tensor {broken} holds NaN or infinite values.")
     weights = safetensors.torch.save(tensors)
@@ -76,6 +70,11 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard, *, float16: bo
     for leftover in (*folder.glob("weights-*.safetensors"), *folder.glob(".weights*.partial")):
         leftover.unlink(missing_ok=True)  # of a save that was killed
     return card
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """What `save_model` writes into the card of a network that it saves in float32."""
+    return hashlib.sha256(safetensors.torch.save(_stored(network, float16=False))).hexdigest()
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
@@ -126,6 +125,18 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelCard]:
         )
     network.load_state_dict(tensors, strict=True)
     return network.eval(), card
+
+
+def _stored(network: nn.Module, *, float16: bool) -> dict[str, Tensor]:
+    """Tensors as they are written."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        plain = tensor.detach().cpu()
+        if plain.is_floating_point():
+            plain = plain.half() if float16 else plain.float()
+        # Contiguous, and no two names for one memory: safetensors refuses both.
+        tensors[name] = plain.clone(memory_format=torch.contiguous_format)
+    return tensors
 
 
 def _not_finite(tensors: dict[str, Tensor]) -> str | None:

@@ -1,4 +1,9 @@
-"""The state of a training that was interrupted: one safetensors file, whole or absent, and never a pickle."""
+"""The state of a training: one safetensors file, whole or absent, and never a pickle.
+
+It remembers by fingerprints what was learnt from. Where that is still the same, the training goes on bit for bit. Where
+it has changed, as labels do by corrections, going on would give a network that learnt half from one thing and half from
+another, at the end of a schedule that has no learning rate left: it begins anew from the weights.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infra.errors import UnusableInput
-from models.checkpoint import write_durably
+from models.checkpoint import weights_sha256, write_durably
 from models.history import History
 from models.recipe import TrainSettings
 
@@ -30,6 +36,10 @@ class Progress:
     """Steps done."""
     seconds: float = 0.0
     history: History = dataclasses.field(default_factory=History)
+    origin: str = ""
+    """sha256, as in model.json, of the float32 weights that it fine-tunes; '' where it began from none of ours."""
+    changed: tuple[str, ...] = ()
+    """Names of the lessons that have changed since the state was saved."""
 
 
 def save_state(
@@ -37,6 +47,7 @@ def save_state(
     progress: Progress,
     *,
     settings: TrainSettings,
+    lessons: Mapping[str, str],
     networks: Mapping[str, nn.Module],
     optimizer: Optimizer,
 ) -> None:
@@ -57,6 +68,8 @@ def save_state(
         "step": json.dumps(progress.step),
         "seconds": json.dumps(progress.seconds),
         "history": progress.history.to_json(),
+        "origin": progress.origin,
+        "lessons": json.dumps(dict(lessons)),
         "settings": json.dumps(dataclasses.asdict(settings)),
         "digest": _digest(tensors),
     }
@@ -64,9 +77,24 @@ def save_state(
 
 
 def load_state(
-    folder: Path, *, settings: TrainSettings, networks: Mapping[str, nn.Module], optimizer: Optimizer
+    folder: Path,
+    *,
+    settings: TrainSettings,
+    lessons: Mapping[str, str],
+    networks: Mapping[str, nn.Module],
+    optimizer: Optimizer,
 ) -> Progress:
     """Put networks and optimizer, in place, where the training stopped.
+
+    Where lessons have changed since, all networks get the weights of `average`, those that a model keeps, and step,
+    history and optimizer are those of a beginning, whatever the settings.
+
+    Args:
+        folder: that a state was saved in.
+        settings: those of the training that is resumed, if its lessons are the same.
+        lessons: fingerprints of what is learnt from, by what it is.
+        networks: `network` and its `average`.
+        optimizer: of `network`, new.
 
     Raises:
         UnusableInput: there is nothing to resume, it is damaged, or it was made with other settings or networks.
@@ -82,27 +110,38 @@ def load_state(
         raise UnusableInput(f"{path} is damaged ({error}): train again without resuming.") from error
     if about.get("digest") != _digest(tensors):
         raise UnusableInput(f"{path} is damaged, its tensors have changed: train again without resuming.")
-    old, new = json.loads(about["settings"]), json.loads(json.dumps(dataclasses.asdict(settings)))
-    if changed := [name for name in new if old.get(name) != new[name]]:
-        name = changed[0]
-        raise UnusableInput(
-            f"{path} was made with {name} {old.get(name)}, not {new[name]}: resume with the same ones or train anew."
-        )
+    before = json.loads(about.get("lessons", "{}"))
+    changed = tuple(name for name, mark in lessons.items() if before.get(name) != mark)
+    if not changed:
+        _refuse_other(json.loads(about["settings"]), settings, path)
     for kind, network in networks.items():
-        own = {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
+        start = "average." if changed else f"{kind}."
+        own = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
         try:
             network.load_state_dict(own, strict=True)
         except RuntimeError as error:
             raise UnusableInput(
                 f"{path} is of another network: resume with the same architecture, or train anew."
             ) from error
+    if changed:
+        return Progress(origin=weights_sha256(networks["average"]), changed=changed)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(int(about["step"]), float(about["seconds"]), History.from_json(about["history"]))
+    history = History.from_json(about["history"])
+    return Progress(int(about["step"]), float(about["seconds"]), history, about.get("origin", ""))
+
+
+def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -> None:
+    new = json.loads(json.dumps(dataclasses.asdict(settings)))
+    if different := [name for name in new if old.get(name) != new[name]]:
+        name = different[0]
+        raise UnusableInput(
+            f"{path} was made with {name} {old.get(name)}, not {new[name]}: resume with the same ones or train anew."
+        )
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

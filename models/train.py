@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -50,6 +51,8 @@ class TrainResult:
     steps: int
     seconds: float
     history: History
+    origin: str = ""
+    """sha256, as in model.json, of the float32 weights that were fine-tuned; '' where there were none."""
 
 
 def train(
@@ -63,6 +66,8 @@ def train(
     progress: Bar,
     device: str = "cpu",
     resume: bool = False,
+    lessons: Mapping[str, str] = MappingProxyType({}),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> TrainResult:
     """Train a network on the batches that `draw` gives, and write history.json and the state to resume from.
 
@@ -76,7 +81,10 @@ def train(
         progress: told of each step.
         device: "cpu", "cuda", "cuda:1", "mps".
         resume: go on from the state in the folder; in float32 on a CPU with one thread, and without a time limit, the
-            weights come out as if there had been no interruption, bit for bit.
+            weights come out as if there had been no interruption, bit for bit. Where the lessons have changed since, a
+            new training begins from its averaged weights.
+        lessons: fingerprints of what `draw` takes its batches from, by what it is ("labels"); kept with the state.
+        tell: told in one sentence where a new training begins so.
 
     Raises:
         UnusableInput: there is nothing to resume, or it does not fit.
@@ -93,8 +101,12 @@ def train(
     average = Average(network, decay=settings.average)
     weights = None if settings.class_counts is None else class_weights(settings.class_counts).to(fabric.device)
 
-    state = {"settings": settings, "networks": {"network": network, "average": average.network}, "optimizer": optimizer}
+    networks = {"network": network, "average": average.network}
+    state = {"settings": settings, "lessons": lessons, "networks": networks, "optimizer": optimizer}
     past = load_state(folder, **state) if resume else Progress()
+    if past.changed:
+        what = " and ".join(past.changed)
+        tell(f"The {what} have changed since: fine-tuning the model of {folder} for {settings.steps:,} steps")
     history, step, began = past.history, past.step, time.monotonic() - past.seconds
     progress.advance(step)
 
@@ -136,13 +148,13 @@ def train(
                 history.checks.append(check)
                 progress.say(f"loss {value:.3f}, IoU {'-' if check.mean_iou is None else f'{check.mean_iou:.3f}'}")
             if over or step % settings.save_every == 0:
-                save_state(folder, Progress(step, time.monotonic() - began, history), **state)
+                save_state(folder, Progress(step, time.monotonic() - began, history, past.origin), **state)
                 write_durably(folder / HISTORY_NAME, history.to_json().encode())
             progress.advance()
             if over:
                 break
 
-    return TrainResult(average.network.cpu(), step, time.monotonic() - began, history)
+    return TrainResult(average.network.cpu(), step, time.monotonic() - began, history, past.origin)
 
 
 @contextmanager

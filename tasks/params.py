@@ -144,7 +144,11 @@ class TrainParams(Parameters):
     )
     weights: Literal["float32", "float16"] = Field(default="float32", description="How the model is stored.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default.")
-    resume: bool = Field(default=False, description="Go on from the last checkpoint in the output folder.")
+    resume: bool = Field(
+        default=False,
+        description="Go on from the last checkpoint in the output folder; where the labels have changed since, "
+        "fine-tune its model.",
+    )
 
 
 class PredictParams(Parameters):

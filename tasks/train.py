@@ -33,7 +33,10 @@ from tasks.raster.blend import TOP
 from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
-from tasks.raster.grid import Window, ground_resolution
+from tasks.raster.digest import digest
+from tasks.raster.fingerprint import fingerprint
+from tasks.raster.grid import Window, ground_resolution, windows
+from tasks.raster.labels import SHARD
 from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
 VALIDATION_CHIPS = 48
@@ -70,6 +73,10 @@ class FieldLabels:
         if self.least_confidence:
             label[self.made.read(window, "confidence") < self.least_confidence * TOP] = IGNORE
         return label
+
+    def digests(self, shape: tuple[int, int]) -> list[str]:
+        """Of every block, as it is learnt: corrections change them, a labelling that gives the same again does not."""
+        return [digest(self.read(window)) for window in windows(shape, SHARD)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +137,12 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
             progress=bar,
             device=device,
             resume=params.resume,
+            lessons=_lessons(fields),
+            tell=progress.note,
         )
     scores = {"validation": _last_scores(result, card)}
-    card = card.model_copy(update={"scores": scores, "lineage": card.lineage | {"steps": result.steps}})
+    made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
+    card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})
     # Saved first: what the measurement below may cost in memory must not cost the training.
     card = save_model(out, result.network, card, float16=params.weights == "float16")
     seams = choose_seams(Predictor(card, result.network, device=device), _measured(fields), tile=card.tile)
@@ -173,6 +183,16 @@ def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
     if not fields:
         raise UnusableInput("No workspace was given to train on; name at least one.")
     return fields
+
+
+def _lessons(fields: list[_Field]) -> dict[str, str]:
+    """What stands for the pixels and the labels that are learnt from: a state to resume remembers it."""
+    classes = fields[0].workspace.classes.names
+    blocks = [f.labels.digests((f.cube.grid.shape[0], f.cube.grid.shape[1])) for f in fields]
+    return {
+        "scenes": fingerprint({"cubes": [f.cube.fingerprint for f in fields]}),
+        "labels": fingerprint({"classes": classes, "blocks": blocks}),
+    }
 
 
 def _join(parts: list[Chips]) -> Chips:

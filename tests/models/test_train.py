@@ -11,6 +11,7 @@ import torch
 
 from infra.errors import GeoloomError, UnusableInput
 from models.card import ModelCard
+from models.checkpoint import save_model
 from models.chips import Chips
 from models.curves import draw_curves
 from models.history import Check, History, Step
@@ -64,10 +65,15 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=None, **settings):
+class Killed(BaseException):
+    """What ends a training in the midst of it."""
+
+
+def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=None, about=None, **settings):
+    lessons, tell = about or ({}, lambda _: None)
     return train(
         network or network_of(), CARD, draw=batches, validate=validate, settings=TrainSettings(**settings),
-        folder=folder, progress=bar or Bar(), resume=resume,
+        folder=folder, progress=bar or Bar(), resume=resume, lessons=lessons, tell=tell,
     )  # fmt: skip
 
 
@@ -105,9 +111,6 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
     settings = {"steps": 12, "save_every": 5, "validate_every": 4, "validate": [draw(1000)], "class_counts": (3, 1, 0)}
     whole = run(tmp_path / "whole", **settings)
 
-    class Killed(BaseException):
-        pass
-
     def deadly(step):
         if step == 7:
             raise Killed
@@ -135,6 +138,71 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
     again = run(tmp_path / "part", network=network_of(seed=6), batches=counting, resume=True, **settings)
     assert same(tensors(again), tensors(whole))
     assert len(asked) == 7
+
+
+def corrected(step):
+    """What was bright is of another class now."""
+    chips = draw(step)
+    return Chips(chips.images, np.where(chips.labels == 1, 2, chips.labels), chips.valid)
+
+
+OLD, NEW = {"scenes": "s", "labels": "a"}, {"scenes": "s", "labels": "b"}
+
+
+def test_changed_labels_are_learnt_from_the_saved_weights(tmp_path):
+    """Just what a training makes of a network that begins with those weights, and nothing of moments or schedule."""
+    first = run(tmp_path / "model", steps=20, learning_rate=1e-2, about=(OLD, print))
+    written = save_model(tmp_path / "model", first.network, CARD)
+    network, notes = network_of(seed=5), []
+    network.load_state_dict(tensors(first))
+    expected = run(tmp_path / "other", network=network, batches=corrected, steps=30)
+    tuned = run(tmp_path / "model", batches=corrected, steps=30, resume=True, about=(NEW, notes.append))
+    assert notes == [f"The labels have changed since: fine-tuning the model of {tmp_path / 'model'} for 30 steps"]
+    assert same(tensors(tuned), tensors(expected))
+    assert [(r.step, r.loss) for r in tuned.history.steps] == [(r.step, r.loss) for r in expected.history.steps]
+    assert tuned.history.steps[-1].loss < 0.8 * tuned.history.steps[0].loss
+    assert (first.origin, tuned.origin, expected.origin) == ("", written.weights_sha256, "")
+
+
+def test_an_interrupted_fine_tuning_ends_in_the_same_bits(tmp_path):
+    """Killed before its first state it begins again; killed after it, it goes on; and it still knows its origin."""
+    for name in ("whole", "part"):
+        run(tmp_path / name, steps=4, about=(OLD, print))
+    settings = {"steps": 12, "save_every": 5, "learning_rate": 3e-3, "resume": True}
+    whole = run(tmp_path / "whole", batches=corrected, about=(NEW, print), **settings)
+    notes, asked = [], []
+
+    def deadly(step):
+        asked.append(step)
+        if len(asked) in (3, 12):
+            raise Killed
+        return corrected(step)
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run(tmp_path / "part", batches=deadly, about=(NEW, notes.append), **settings)
+    assert len(notes) == 2
+    part = run(tmp_path / "part", network=network_of(seed=6), batches=deadly, about=(NEW, notes.append), **settings)
+    assert asked == [0, 1, 2, *range(9), *range(5, 12)]
+    assert len(notes) == 2
+    assert same(tensors(part), tensors(whole))
+    assert part.origin == whole.origin != ""
+    with pytest.raises(UnusableInput, match="steps 12, not 20"):
+        run(tmp_path / "part", batches=corrected, about=(NEW, print), **settings | {"steps": 20})
+
+
+def test_a_training_interrupted_before_the_labels_changed_does_not_go_on_silently(tmp_path):
+    def deadly(step):
+        if step == 7:
+            raise Killed
+        return draw(step)
+
+    with pytest.raises(Killed):
+        run(tmp_path, batches=deadly, steps=12, save_every=5, about=(OLD, print))
+    notes = []
+    result = run(tmp_path, batches=corrected, steps=12, resume=True, about=(NEW | {"scenes": "t"}, notes.append))
+    assert notes[0].startswith("The scenes and labels have changed since: ")
+    assert [row.step for row in result.history.steps] == list(range(1, 13))
 
 
 def test_dropout_is_a_function_of_the_step_too(tmp_path):

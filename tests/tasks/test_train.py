@@ -1,9 +1,12 @@
 """Training as a step: from labelled workspaces to a model that maps another scene, and says where it comes from."""
 
+import hashlib
 import json
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from flows import steps
 from infra.errors import UnusableInput
@@ -13,7 +16,7 @@ from models.card import load_card
 from models.checkpoint import load_model
 from models.predictor import load_predictor
 from tasks.disagreement import measure
-from tasks.label_params import LabelParams
+from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import ClusterParams, DeviceParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.grid import whole
 from tasks.workspace import open_workspace
@@ -97,6 +100,62 @@ def test_resuming_goes_on_from_the_last_state(labelled, trained, tmp_path):
         train(labelled, trained[1], steps=6, resume=True)
     with pytest.raises(UnusableInput, match="no interrupted training"):
         train(labelled, tmp_path / "none", steps=6, resume=True)
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.texts = []
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+def correct(workspace, path):
+    """A review in which a person calls every building water, taken back."""
+    steps.review(ReviewParams(), workspace, progress=Silent())
+    frame = gpd.read_file(f"{workspace}/products/review.gpkg", layer="objects")
+    assert (frame["class"] == "building").any()
+    frame.loc[frame["class"] == "building", "class"] = "water"
+    frame.to_file(path, layer="objects", driver="GPKG")
+    steps.label(
+        LabelParams(method="truth", truth=str(path), update=True),
+        workspace,
+        run=RunParams(device="cpu"),
+        progress=Silent(),
+    )
+
+
+@pytest.mark.slow
+def test_corrections_are_fine_tuned_on(world, tmp_path):
+    """The same labels leave a finished model as it is, to the bit; corrected ones are learnt from its weights."""
+    workspace, out, notes = str(tmp_path / "ws"), tmp_path / "model", Notes()
+    ingest(world, workspace)
+    label(world, workspace)
+    train(workspace, out)
+    first = (out / "weights.safetensors").read_bytes()
+
+    def resume(**recipe):
+        params = TrainParams(**RECIPE | recipe, resume=True)
+        return steps.train(params, [workspace], out, run=CPU, progress=notes)
+
+    resume()
+    assert (out / "weights.safetensors").read_bytes() == first
+    assert "fine_tuned_from" not in load_card(out).lineage
+    correct(workspace, tmp_path / "edited.gpkg")
+    # A rate at which nothing can be learnt: what comes out is where it began.
+    assert resume(steps=3, learning_rate=1e-9).steps == 3
+    assert notes.texts == [f"The labels have changed since: fine-tuning the model of {out} for 3 steps"]
+    assert load_card(out).lineage["fine_tuned_from"] == hashlib.sha256(first).hexdigest()
+    tuned = (out / "weights.safetensors").read_bytes()
+    assert tuned != first
+    before, after = safetensors.numpy.load(first), safetensors.numpy.load(tuned)
+    assert all(np.allclose(before[n], after[n], atol=1e-6) for n in before if n.endswith(("weight", "bias")))
+    resume(steps=3, learning_rate=1e-9)
+    assert (out / "weights.safetensors").read_bytes() == tuned
+    assert load_card(out).lineage["fine_tuned_from"] == hashlib.sha256(first).hexdigest()
+    assert len(notes.texts) == 1
 
 
 def test_what_is_not_labelled_is_refused(world, tmp_path):
