@@ -111,7 +111,7 @@ class VectorLabeler:
         rows, cols = place
         shape = shape_of(place)
         found = segment_boxes(asked, self.bounds[numbers] - [cols.start, rows.start, cols.start, rows.start])
-        for number, mask, score in zip(numbers, found.masks, found.scores.tolist(), strict=True):
+        for number, (mask, score) in zip(numbers, found, strict=True):
             outline = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
             klass = int(self.shapes.label[number])
             slack = float(np.clip(SLACK * np.sqrt(outline.area), *SLACK_PIXELS))
