@@ -51,7 +51,7 @@ def segment_boxes(
 def _each(
     window: EncodedWindow, boxes: NDArray[np.float64], slack: float, batch: int
 ) -> Iterator[tuple[NDArray[np.bool_], float]]:
-    there: NDArray[np.bool_] = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    there = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     answers = _in_batches(window, boxes[there], batch)
     for box, is_there in zip(boxes, there, strict=True):
         mask, score = np.zeros(window.shape, bool), 0.0

@@ -175,7 +175,10 @@ def test_what_vectors_hold_is_told(workspace, world, tmp_path):
     telling.note = notes.append
     params = LabelParams(method="truth", truth=str(tmp_path / "some.parquet"))
     steps.label(params, str(workspace), run=RunParams(device="cpu"), progress=telling)
-    assert re.fullmatch(r"some\.parquet: \d+ shapes on the scene; \d+ of no class of the map, .* left out\.", notes[0])
+    assert re.fullmatch(
+        r"some\.parquet: \d+ shapes on the scene, of \d+ in the file; \d+ of no class of the map, .* left out\.",
+        notes[0],
+    )
 
 
 def test_labels_of_other_pixels_are_not_scored(workspace, world):
