@@ -118,11 +118,13 @@ def _snapped(classes: NDArray[np.intp], likely: NDArray[np.float32], asked: Enco
             own = parts[box] == number
             area = np.count_nonzero(own)
             if area >= LEAST and area >= COMPACT * own.size and max(own.shape) <= WINDOW // 2:
-                objects.append((klass, box, parts == number))
+                objects.append((klass, box, own))
     boxes = [[box[1].start, box[0].start, box[1].stop, box[0].stop] for _, box, _ in objects]
     found = segment_boxes(asked, np.array(boxes, float).reshape(-1, 4))
     result = classes.copy()
-    for (klass, _, own), mask, score in zip(objects, found.masks, found.scores, strict=True):
+    for (klass, box, part), (mask, score) in zip(objects, found, strict=True):
+        own = np.zeros(classes.shape, bool)
+        own[box] = part
         if score < AGREES or np.count_nonzero(own & mask) < AGREES * np.count_nonzero(own | mask):
             continue
         lost = own & ~mask

@@ -47,9 +47,10 @@ class LargeMask:
         return found
 
 
-def is_large(box: NDArray[np.float64]) -> bool:
-    """Whether a box (x0, y0, x1, y1 in pixels) is that of an object to be looked at by itself."""
-    return bool(max(box[2] - box[0], box[3] - box[1]) > LARGE)
+def is_large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) whether boxes (n, 4) of x0, y0, x1, y1 in pixels are those of objects to be looked at by themselves."""
+    large: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) > LARGE
+    return large
 
 
 def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
@@ -66,8 +67,8 @@ def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
     row, column = (int(max((low + high - side) // 2, 0)) for low, high in ((y0, y1), (x0, x1)))
     place = crop_to((slice(row, row + side), slice(column, column + side)), (rows, columns))
     asked = view.look(_coarse(view, place, factor))
-    found = segment_boxes(asked, np.array([[x0 - column, y0 - row, x1 - column, y1 - row]]) / factor)
-    return LargeMask(found.masks[0], row, column, factor, float(found.scores[0]))
+    ((mask, score),) = segment_boxes(asked, np.array([[x0 - column, y0 - row, x1 - column, y1 - row]]) / factor)
+    return LargeMask(mask, row, column, factor, score)
 
 
 def _coarse(view: SamView, place: Window, factor: int) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.errors import UnusableInput
 from infra.hub import HUB, read_sums, require_licence
 from infra.progress import Silent
-from infra.weights import check_files
+from infra.weights import WEIGHTS, check_files
 from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams
 from tasks.raster.truth import file_fingerprint
@@ -41,6 +41,33 @@ def require_sam(params: LabelParams) -> None:
         )
     elif not Path(checkpoint).is_file():
         raise UnusableInput(f"{checkpoint} is missing; give the path of a checkpoint of {sam}.")
+
+
+def told_of(params: LabelParams, sha256: str) -> str:
+    """What a user should know of a checkpoint of his own; '' where its bytes are known, or its folder says them.
+
+    One flipped bit in a file of weights loads silently, so what is called as the published file must be that file.
+
+    Args:
+        params: with a checkpoint that `require_sam` let pass.
+        sha256: of its bytes.
+
+    Raises:
+        UnusableInput: it bears the published file's name and has other bytes.
+    """
+    sam, checkpoint = params.backbone, params.sam_checkpoint
+    if checkpoint is None or sam in HUB:
+        return ""
+    ((name, published),) = WEIGHTS[sam].files.items()
+    if sha256 == published:
+        return ""
+    found = f"its sha256 begins with {sha256[:12]}, that of the published {name} with {published[:12]}"
+    if Path(checkpoint).name == name:
+        raise UnusableInput(
+            f"{checkpoint} is damaged or another file: {found}; fetch it again, or give weights of your own another "
+            "name."
+        )
+    return f"{checkpoint} is not the published checkpoint of {sam} ({found}): whether it is whole is not known"
 
 
 def find_sam(params: LabelParams) -> tuple[Path, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.device import choose_device
+from models.sam_automatic import tidied
 from models.sam_text import TextSam, load_text_sam
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO, Labelled
@@ -12,6 +13,9 @@ from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
 from tasks.sam_view import CORE, Pictures
 from tasks.sam_weights import find_sam
+
+SPECK = 32
+"""Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
 
 
 class TextLabeler:
@@ -44,5 +48,6 @@ class TextLabeler:
         labelled = Labelled.nothing(seen)
         found = self.sam(self.pictures.picture(seen))
         for n in reversed(range(len(found.masks))):
-            labelled.paint(found.masks[n], int(found.classes[n]), instance=n + 1, score=float(found.confidences[n]))
+            tidy, _ = tidied(found.masks[n], SPECK)
+            labelled.paint(tidy, int(found.classes[n]), instance=n + 1, score=float(found.confidences[n]))
         return labelled

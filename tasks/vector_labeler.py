@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.sam_automatic import tidied
 from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
 from tasks.labelers import HALO, Dropped, Labelled
+from tasks.large_objects import is_large, large_mask
 from tasks.line_evidence import REACH, Lines, all_lines, look_beside
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
@@ -110,15 +111,14 @@ class VectorLabeler:
     def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
         rows, cols = place
         shape = shape_of(place)
-        found = segment_boxes(asked, self.bounds[numbers] - [cols.start, rows.start, cols.start, rows.start])
-        for number, mask, score in zip(numbers, found.masks, found.scores.tolist(), strict=True):
+        for number, mask, score in self._masks(asked, numbers, place):
             outline = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
             klass = int(self.shapes.label[number])
             slack = float(np.clip(SLACK * np.sqrt(outline.area), *SLACK_PIXELS))
-            # A box says little of a shape that is bent, pierced or larger than the window: its outline holds the mask.
+            # A box says little of a shape that is bent or pierced: its outline holds the mask.
             near, own = (widen(outline, 2 * reach, shape) for reach in (slack, 0))
             nobodys = into.label == 0
-            if score < EVIDENCE and self._is_whole(number, place):
+            if score < EVIDENCE:
                 into.know(near & nobodys, DOUBTED, score)
                 box = self.bounds[number]
                 into.dropped.append(Dropped(klass, score, (box[0], box[1], box[2], box[3])))
@@ -127,16 +127,23 @@ class VectorLabeler:
             into.know(own & nobodys, REFUSED, score)
             # Outside its outline it takes only what nothing else has.
             tidy, _ = tidied(mask & near & (own | nobodys), SPECK)
-            into.paint(tidy, klass, instance=int(number) + 1)
+            into.paint(tidy, klass, instance=number + 1)
             into.know(tidy & ~own, BEYOND, score)
             into.know(tidy & own, AGREED, score)
 
-    def _is_whole(self, number: int, place: Window) -> bool:
-        """Whether a window sees all of a shape that the scene has."""
+    def _masks(
+        self, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window
+    ) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
+        """SAM's mask of each polygon in a window, and how well it fits; large ones are looked at whole."""
         rows, cols = place
-        height, width = self.view.cube.grid.shape
-        x0, y0, x1, y1 = self.bounds[number].clip(0, [width, height, width, height])
-        return bool(rows.start <= y0 and y1 <= rows.stop and cols.start <= x0 and x1 <= cols.stop)
+        large = is_large(self.bounds[numbers])
+        found = segment_boxes(asked, self.bounds[numbers[~large]] - [cols.start, rows.start, cols.start, rows.start])
+        for number, by_itself in zip(numbers.tolist(), large.tolist(), strict=True):
+            if by_itself:
+                whole = large_mask(self.view, self.bounds[number])
+                yield number, whole.at(place), whole.score
+            else:
+                yield number, *next(found)
 
     def _take_lines(self, into: Seen, lines: Lines, picture: NDArray[np.uint8], place: Window) -> None:
         found = look_beside(lines, picture, place, self.known[lines.klass])

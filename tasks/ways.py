@@ -19,7 +19,7 @@ from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
 from tasks.raster.truth import Truth, VectorTruth, file_fingerprint
 from tasks.raster.vectors import Shapes, read_shapes
-from tasks.sam_weights import checkpoint_fingerprint, require_sam
+from tasks.sam_weights import checkpoint_fingerprint, require_sam, told_of
 from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace
 
@@ -78,6 +78,8 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         require_sam(params)
         if params.sam_checkpoint is not None:
             way = replace(way, weights=checkpoint_fingerprint(params.sam_checkpoint))
+            if note := told_of(params, way.weights):
+                progress.note(note)
     option = FILE_OF.get(way.method)
     if option is None:
         return way

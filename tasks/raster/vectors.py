@@ -33,9 +33,30 @@ class Tally:
     """Polygons and lines left out: of no class of the map, or out of sight."""
     others: int = 0
     """Features left out that are neither polygons nor lines."""
+    lost: int = 0
+    """Shapes left out that were invalid and that mending leaves nothing of: polygons without an area."""
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.mended + other.mended, self.unclassed + other.unclassed, self.others + other.others)
+        return Tally(
+            self.mended + other.mended,
+            self.unclassed + other.unclassed,
+            self.others + other.others,
+            self.lost + other.lost,
+        )
+
+    def told(self) -> list[str]:
+        """What was mended or left out, in words."""
+        parts = (
+            (self.mended, "invalid one mended", "invalid ones mended"),
+            (self.lost, "that encloses nothing left out", "that enclose nothing left out"),
+            (self.unclassed, *2 * ("of no class of the map, or out of sight, left out",)),
+            (
+                self.others,
+                "that is neither a polygon nor a line left out",
+                "that are neither polygons nor lines left out",
+            ),
+        )
+        return [f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,8 @@ class Shapes:
     width: NDArray[np.float64]
     """Width of each line in pixels; 0 for polygons."""
     tally: Tally = Tally()
+    total: int | None = None
+    """Features of the file, wherever they lie; None where nobody has counted."""
 
     def __len__(self) -> int:
         return len(self.geometry)
@@ -62,14 +85,11 @@ class Shapes:
 
     def summary(self) -> str:
         """How many there are, and what was mended or left out: `1,204 shapes on the scene; 3 invalid ones mended`."""
-        told = [f"{len(self):,} shape{'s' if len(self) != 1 else ''} on the scene"]
-        if self.tally.mended:
-            told.append(f"{self.tally.mended:,} invalid ones mended")
-        if self.tally.unclassed:
-            told.append(f"{self.tally.unclassed:,} of no class of the map, or out of sight, left out")
-        if self.tally.others:
-            told.append(f"{self.tally.others:,} that are neither polygons nor lines left out")
-        return "; ".join(told)
+        said = f"{len(self):,} shape{'s' if len(self) != 1 else ''} on the scene"
+        here = len(self) + self.tally.unclassed + self.tally.others + self.tally.lost
+        if self.total is not None and self.total > here:
+            said += f", of {self.total:,} in the file"
+        return "; ".join([said, *self.tally.told()])
 
 
 def read_shapes(
@@ -100,14 +120,14 @@ def read_shapes(
         UnusableInput: not a vector file, no CRS where the grid has one, or nothing on the grid that has a class.
     """
     assumed = None if assume_crs is None else pyproj.CRS(named_crs(assume_crs).to_wkt())
-    parts, names, empty, mapped = [], [], True, False
+    parts, names, totals, mapped = [], [], list[int | None](), False
     for layer in read_layers(path, near=partial(near_boxes, grid, path), assumed=assumed):
-        empty &= layer.total == 0
+        totals.append(layer.total)
         mapped |= is_mapped(layer)
         found, unknown = _on_grid(layer, path, grid, classes, vector_class=vector_class, road_width=road_width)
         parts.append(found)
         names.extend(unknown)
-    if empty:
+    if not any(total != 0 for total in totals):
         raise UnusableInput(f"{path} is empty: it has no features; expected polygons or lines.")
     tally = sum((part.tally for part in parts), Tally())
     shapes = Shapes(
@@ -115,9 +135,15 @@ def read_shapes(
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.width for part in parts]),
         tally,
+        None if None in totals else sum(total for total in totals if total is not None),
     )
     if len(shapes):
         return shapes
+    if not tally.unclassed and tally.told():
+        raise UnusableInput(
+            f"{path} has nothing on the scene that could be used ({', '.join(tally.told())}); expected polygons with "
+            "an area, or lines."
+        )
     if not tally.unclassed:
         raise UnusableInput(f"None of the shapes of {path} lies on the scene; check that both are of the same place.")
     raise _without_class(path, names, classes, mapped=mapped)
@@ -187,7 +213,8 @@ def _on_grid(
     label = np.array([ids[name] for name in names[kept]], np.uint8)
     metres = np.where(np.isfinite(metres), metres, road_width)[kept]
     width = np.where(are_lines(geometry[kept]), metres / (ground_resolution(grid) or 1.0), 0.0)
-    tally = Tally(int((broken & kept).sum()), unclassed, others)
+    lost = int(shapely.is_missing(geometry).sum())
+    tally = Tally(int((broken & kept).sum()), unclassed, others, lost)
     return Shapes(geometry[kept], label, width, tally), unknown
 
 

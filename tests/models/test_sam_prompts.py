@@ -1,5 +1,7 @@
 """SAM asked by boxes and lines, and unasked, on a drawn scene whose answer is known, with the real ViT-T weights."""
 
+import tracemalloc
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,31 +53,56 @@ def iou(a, b):
     return (a & b).sum() / (a | b).sum()
 
 
+def stacked(found):
+    """Masks (n, y, x) and scores (n,)."""
+    masks, scores = zip(*found, strict=True)
+    return np.stack(masks), np.array(scores)
+
+
 def test_boxes_give_the_houses_in_their_order_in_any_batch(window, scene):
     loose = HOUSES + np.array([-3, 2, 4, -2])
-    found = segment_boxes(window, loose, batch=2)
-    assert found.masks.shape == (3, *SHAPE)
-    assert min(iou(m, h) for m, h in zip(found.masks, scene[1], strict=True)) > 0.93
-    assert (found.scores > 0.6).all()
-    assert (found.scores <= 1).all()
-    one = segment_boxes(window, loose, batch=8)
-    assert np.mean(one.masks != found.masks) < 1e-4
+    masks, scores = stacked(segment_boxes(window, loose, batch=2))
+    assert masks.shape == (3, *SHAPE)
+    assert min(iou(m, h) for m, h in zip(masks, scene[1], strict=True)) > 0.93
+    assert (scores > 0.6).all()
+    assert (scores <= 1).all()
+    one, _ = stacked(segment_boxes(window, loose, batch=8))
+    assert np.mean(one != masks) < 1e-4
 
 
 def test_a_mask_stays_at_its_box(window, scene):
     """Half a house is asked for: what SAM makes of the other half is cut off, and the score tells."""
     half = HOUSES[1] - [0, 0, 50, 0]
-    found = segment_boxes(window, half[None])
-    columns = np.flatnonzero(found.masks[0].any(0))
+    [(mask, _)] = segment_boxes(window, half[None])
+    columns = np.flatnonzero(mask.any(0))
     assert columns[-1] < half[2] + 0.05 * 50 + 3
 
 
 def test_boxes_outside_the_window_and_no_boxes_at_all(window):
     outside = np.array([[400, 10, 450, 60], [50, 50, 50, 80], [-30, -30, -5, 300]], float)
-    found = segment_boxes(window, outside)
-    assert not found.masks.any()
-    assert (found.scores == 0).all()
-    assert segment_boxes(window, np.zeros((0, 4))).masks.shape == (0, *SHAPE)
+    masks, scores = stacked(segment_boxes(window, outside))
+    assert not masks.any()
+    assert (scores == 0).all()
+    assert not list(segment_boxes(window, np.zeros((0, 4))))
+
+
+def test_boxes_inside_keep_their_place_among_boxes_outside(window, scene):
+    outside = [400.0, 10, 450, 60]
+    mixed = np.array([outside, HOUSES[0], outside, HOUSES[1], HOUSES[2], outside])
+    masks, scores = stacked(segment_boxes(window, mixed, batch=2))
+    assert [bool(mask.any()) for mask in masks] == [bool(s) for s in scores] == [False, True, False, True, True, False]
+    assert min(iou(m, h) for m, h in zip(masks[[1, 3, 4]], scene[1], strict=True)) > 0.9
+
+
+def test_a_million_boxes_take_the_memory_of_a_batch(window):
+    """All their masks at once would be 77 GB."""
+    boxes = np.tile(HOUSES[:1], (1_000_000, 1))
+    tracemalloc.start()
+    masks = list(islice(segment_boxes(window, boxes, batch=8), 20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(mask.any() for mask, _ in masks)
+    assert peak < 4 * boxes.nbytes
 
 
 @pytest.mark.parametrize("boxes", [np.zeros((2, 3)), np.array([[50.0, 0, 10, 10]])])

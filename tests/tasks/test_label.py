@@ -15,6 +15,7 @@ from infra.errors import UnusableInput
 from infra.ledger import Ledger
 from infra.progress import Silent
 from infra.store import open_store
+from infra.weights import WEIGHTS
 from models.sam_onnx_encoder import OnnxImageEncoder
 from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams, ReviewParams
@@ -22,6 +23,7 @@ from tasks.params import ClusterParams, EvaluateParams, IngestParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
 from tasks.raster.truth import open_truth
+from tasks.sam_weights import told_of
 from tasks.workspace import open_workspace
 
 
@@ -186,7 +188,10 @@ def test_what_vectors_hold_is_told(workspace, world, tmp_path):
     telling.note = notes.append
     params = LabelParams(method="truth", truth=str(tmp_path / "some.parquet"))
     steps.label(params, str(workspace), run=RunParams(device="cpu"), progress=telling)
-    assert re.fullmatch(r"some\.parquet: \d+ shapes on the scene; \d+ of no class of the map, .* left out\.", notes[0])
+    assert re.fullmatch(
+        r"some\.parquet: \d+ shapes on the scene, of \d+ in the file; \d+ of no class of the map, .* left out\.",
+        notes[0],
+    )
 
 
 def test_labels_of_other_pixels_are_not_scored(workspace, world):
@@ -207,6 +212,36 @@ def test_a_checkpoint_of_another_kind_is_refused(workspace, world, tmp_path):
     ):
         with pytest.raises(UnusableInput, match=words):
             label(workspace, **asked, sam=sam, sam_checkpoint=str(tmp_path / name))
+
+
+def test_a_checkpoint_that_is_not_the_published_one_is_refused_under_its_name_and_told_under_another(
+    workspace, world, tmp_path
+):
+    for name in ("sam_vit_b_01ec64.pth", "mine.pth"):
+        (tmp_path / name).write_bytes(b"one bit off")
+    notes = []
+    telling = Silent()
+    telling.note = notes.append
+
+    def ask(name):
+        params = LabelParams(
+            method="vectors", prompts=world.vectors, sam="sam-vit-b", sam_checkpoint=str(tmp_path / name)
+        )
+        steps.label(params, str(workspace), run=RunParams(device="cpu"), progress=telling)
+
+    with pytest.raises(UnusableInput, match=r"sam_vit_b_01ec64\.pth is damaged or another file: .*ec2df6273261"):
+        ask("sam_vit_b_01ec64.pth")
+    assert not notes
+    with pytest.raises(UnusableInput):  # no weights at all
+        ask("mine.pth")
+    assert "mine.pth is not the published checkpoint of sam-vit-b" in notes[0]
+
+
+def test_the_published_checkpoint_is_known_under_any_name(tmp_path):
+    ((_, published),) = WEIGHTS["sam-vit-h"].files.items()
+    params = LabelParams(method="automatic", sam="sam-vit-h", sam_checkpoint=str(tmp_path / "any.pth"))
+    assert not told_of(params, published)
+    assert told_of(params, published[::-1])
 
 
 def test_an_interrupted_ingest_is_noticed(workspace):

@@ -69,5 +69,5 @@ def test_a_coarse_pixel_is_so_many_of_the_grid():
 
 
 def test_which_are_large():
-    assert is_large(np.array([0.0, 0.0, LARGE + 1, 10.0]))
-    assert not is_large(np.array([5.0, 5.0, 5.0 + LARGE, 5.0 + LARGE]))
+    boxes = np.array([[0.0, 0.0, LARGE + 1, 10.0], [5.0, 5.0, 5.0 + LARGE, 5.0 + LARGE], [0.0, 0.0, 9.0, 2 * LARGE]])
+    np.testing.assert_array_equal(is_large(boxes), [True, False, True])

@@ -175,6 +175,29 @@ def test_texts_of_classes():
     assert texts_of(("other", "road"), ("road=lane",)) == {1: ("lane",)}
 
 
+def anywhere(shape):
+    """Pictures of a scene that nobody looks at."""
+    return SimpleNamespace(
+        cube=SimpleNamespace(grid=GeoBox(shape, None, None)), around=lambda window: window, picture=lambda _: None
+    )
+
+
+def test_holes_and_specks_of_a_mask_are_cleaned():
+    """A field of 40 x 40 with a pinhole and a courtyard, a speck beside it, and a hut of 5 x 5 that is all there is."""
+    masks = np.zeros((2, 160, 200), bool)
+    masks[0, 20:60, 20:60] = True
+    masks[0, 30:33, 30:33] = False
+    masks[0, 40:50, 40:50] = False
+    expected = masks[0].copy()
+    expected[30:33, 30:33] = True
+    masks[0, 90:94, 90:94] = True
+    masks[1, 150:155, 150:155] = True
+    found = Objects(masks, np.array([3, 1], np.uint8), np.array([0.9, 0.8], np.float32))
+    done = TextLabeler(anywhere((160, 200)), Finds(found))((slice(0, 160), slice(0, 200)))
+    np.testing.assert_array_equal(done.label == 3, expected)
+    np.testing.assert_array_equal(done.label == 1, masks[1])
+
+
 def test_where_objects_overlap_the_surest_wins_and_ties_go_to_the_first():
     shape = (60, 80)
     rng = np.random.default_rng(0)
@@ -185,11 +208,8 @@ def test_where_objects_overlap_the_surest_wins_and_ties_go_to_the_first():
         mask[y : y + 30, x : x + 40] = True
     confidences = np.array([0.9, 0.9, 0.8, 0.7, 0.7, 0.6, 0.5, 0.4, 0.31], np.float32)
     found = Objects(masks, rng.integers(1, 4, count).astype(np.uint8), confidences)
-    pictures = SimpleNamespace(
-        cube=SimpleNamespace(grid=GeoBox(shape, None, None)), around=lambda window: window, picture=lambda _: None
-    )
     window = (slice(0, 60), slice(0, 80))
-    labelled = TextLabeler(pictures, Finds(found))(window)
+    labelled = TextLabeler(anywhere(shape), Finds(found))(window)
 
     on = masks.any(0)
     first = masks.argmax(0)  # the surest stand first

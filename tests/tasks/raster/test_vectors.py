@@ -143,7 +143,8 @@ def test_points_and_empty_shapes_are_left_out(tmp_path):
     found = read(str(path))
     assert len(found) == 1
     assert found.tally == Tally(others=1)
-    assert found.summary() == "1 shape on the scene; 1 that are neither polygons nor lines left out"
+    told = "1 shape on the scene, of 3 in the file; 1 that is neither a polygon nor a line left out"
+    assert found.summary() == told
 
 
 def test_what_is_mended_or_left_out_is_counted(tmp_path):
@@ -155,12 +156,31 @@ def test_what_is_mended_or_left_out_is_counted(tmp_path):
     shapes = [bow, spike, flat, far, SHAPES[0], SHAPES[1]]
     path = write(tmp_path / "a.gpkg", shapes, **{"class": ["water"] * 4 + ["lake", None]})
     found = read(path)
-    assert found.tally == Tally(mended=2, unclassed=2)
+    assert found.tally == Tally(mended=2, unclassed=2, lost=1)
     assert len(found) == 2
+    assert found.summary() == (
+        "2 shapes on the scene, of 6 in the file; 2 invalid ones mended; 1 that encloses nothing left out; "
+        "2 of no class of the map, or out of sight, left out"
+    )
+    one = write(tmp_path / "c.gpkg", [bow], **{"class": ["water"]})
+    assert read(one).summary() == "1 shape on the scene; 1 invalid one mended"
     assert shapely.is_valid(found.geometry).all()
     assert len(read(write(tmp_path / "b.gpkg", shapes[:2], layer="buildings", **{"class": [1, 2]}))) == 2
     assert set(shapely.get_type_id(found.geometry)) <= {3, 6}
     np.testing.assert_allclose(shapely.area(found.geometry), [1800, 1600], rtol=1e-6)
+
+
+def test_shapes_that_lie_there_and_show_nothing_are_not_said_to_lie_elsewhere(tmp_path):
+    flat = shapely.Polygon([(200, 20), (240, 20), (220, 20)])
+    points = [shapely.Point(5, 5), shapely.Point(6, 7)]
+    for name, shapes, words in (
+        ("a", [flat], "on the scene that could be used \\(1 that encloses nothing left out\\); expected"),
+        ("b", points, "on the scene that could be used \\(2 that are neither polygons nor lines left out\\)"),
+        ("c", [*points, flat], "1 that encloses nothing left out, 2 that are neither"),
+    ):
+        path = write(tmp_path / f"{name}.geojson", shapes, **{"class": ["water"] * len(shapes)})
+        with pytest.raises(UnusableInput, match=words):
+            read(path)
 
 
 def test_only_what_lies_near_is_read(tmp_path, monkeypatch):
@@ -282,7 +302,11 @@ def test_what_cannot_be_used_is_refused(tmp_path):
     refused(tmp_path / "plain.parquet", "without a description of its geometry")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     refused(tmp_path / "table.csv", "has no layer with shapes")
-    refused(write(tmp_path / "points.gpkg", [shapely.Point(5, 5)]), "None of the shapes", vector_class="land")
+    refused(
+        write(tmp_path / "points.gpkg", [shapely.Point(5, 5)]),
+        "nothing on the scene that could be used",
+        vector_class="land",
+    )
 
 
 def test_the_oracle_s_grid_is_in_metres():
