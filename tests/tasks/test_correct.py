@@ -1,5 +1,6 @@
 """Corrections: only what was changed counts, an id stays one object's, and nothing that a person said is lost."""
 
+import json
 import warnings
 from types import SimpleNamespace
 
@@ -9,13 +10,16 @@ import pandas as pd
 import pytest
 import shapely
 
-from flows import steps
+from flows import dataset_steps, steps
+from infra.errors import UnusableInput
+from infra.ledger import Ledger
 from infra.progress import Silent
 from infra.store import open_store
+from tasks.dataset_params import DatasetImportParams
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import RunParams
+from tasks.params import ClusterParams, RunParams
 from tasks.raster.labels import create_labels, open_labels, set_cube, write_labels
-from tasks.workspace import open_workspace
+from tasks.workspace import LABEL, open_workspace
 
 SHAPE = (200, 300)
 HOUSES = {7: (20, 20), 8: (20, 80), 9: (20, 140)}
@@ -187,3 +191,62 @@ def test_the_id_of_a_removed_object_is_not_given_again(made):
         frame = pd.concat([frame, new], ignore_index=True)
     update(made, frame)
     assert set(np.unique(arrays(made.folder)["instance"][140:160, 140:170])) == {10}
+
+
+def import_houses(engine, folder, out, boxes):
+    """Import a scene whose objects are houses at (row, col), the first with the id 1."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    if not (folder / "images" / "a.tif").exists():
+        engine.write_scene(folder / "images" / "a.tif", np.full((3, *SHAPE), 90, np.uint8), np.ones(SHAPE, bool))
+    image = {"id": 1, "file_name": "images/a.tif", "width": SHAPE[1], "height": SHAPE[0]}
+    houses = [
+        {"id": n, "image_id": 1, "category_id": 1, "bbox": [col, row, 30, 20], "area": 600, "iscrowd": 0}
+        for n, (row, col) in enumerate(boxes, 1)
+    ]
+    document = {"images": [image], "annotations": houses, "categories": [{"id": 1, "name": "building"}]}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    told = Told()
+    params = DatasetImportParams(rest="other")
+    done = dataset_steps.import_dataset("coco", folder, str(out), params, run=ClusterParams(), progress=told)
+    return done.workspaces["a"], " ".join(told.notes)
+
+
+@pytest.fixture
+def corrected(tmp_path, engine):
+    """An imported scene of three houses, the third of which a person moved down by 120 rows."""
+    folder, _ = import_houses(engine, tmp_path / "set", tmp_path / "out", HOUSES.values())
+    steps.review(ReviewParams(), folder, progress=Silent())
+    made = SimpleNamespace(folder=folder, path=tmp_path / "edited.gpkg", grid=open_workspace(open_store(folder)).grid)
+    frame = objects(folder)
+    house = row_of(frame, made, 30, 150)
+    frame.loc[[house], "geometry"] = moved(frame.geometry[house], rows=120)
+    update(made, frame)
+    instance = arrays(folder)["instance"]
+    assert (instance[140:160, 140:170] == 3).all()
+    assert not instance[20:40, 140:170].any()
+    return made
+
+
+def test_annotations_imported_anew_keep_what_a_person_said_under_an_id_of_its_own(tmp_path, engine, corrected):
+    more = [(60, 20), (60, 80), (60, 140), (60, 200), *HOUSES.values()]
+    _, said = import_houses(engine, tmp_path / "set", tmp_path / "out", more)
+    assert "corrections" in said
+    instance = arrays(corrected.folder)["instance"]
+    assert (instance[60:80, 140:170] == 3).all(), "an id of the new labels"
+    assert not instance[20:40, 140:170].any()
+    assert set(np.unique(instance[140:160, 140:170])) == {7}, "the moved house's own 7 is free: nothing of it is left"
+    ids, counts = np.unique(instance[instance > 0], return_counts=True)
+    assert (ids.tolist(), counts.tolist()) == ([1, 2, 3, 4, 5, 6, 7], [600] * 7)
+
+
+def test_an_import_after_a_correction_that_was_interrupted_keeps_it(tmp_path, engine, corrected):
+    store = open_store(corrected.folder)
+    before = arrays(corrected.folder)
+    ledger = Ledger(store, LABEL)
+    ledger.forget([entry.unit for entry in ledger.entries()])  # as it stands before the first block is drawn
+    set_cube(store.zarr("labels.zarr"), "")
+    with pytest.raises(UnusableInput, match="run 'geoloom dataset import' again"):
+        update(corrected, objects(corrected.folder))
+    import_houses(engine, tmp_path / "set", tmp_path / "out", HOUSES.values())
+    for name, pixels in before.items():
+        np.testing.assert_array_equal(arrays(corrected.folder)[name], pixels)
