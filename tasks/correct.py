@@ -1,13 +1,14 @@
 """Correct: what a person changed in a review goes back into the labels; nothing else changes.
 
-The edits are kept in `review/edits.npz`. Labels that are made anew, from other prompts or with another method, get them
-again: what a person said is not lost to a better network.
+The edits are kept in `review/edits.npz`. Labels that are made anew, from other prompts, with another method or by an
+import, get them again: what a person said is not lost to a better network. Their objects then have new ids, since the
+old ones are other objects' by then.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from infra.ledger import Ledger
 from infra.progress import Progress
 from infra.stopping import check
 from infra.store import Store
-from tasks.made_labels import GIVEN_OUT, MadeLabels, open_made_labels
+from tasks.made_labels import GIVEN_OUT, open_made_labels
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
@@ -32,6 +33,15 @@ from tasks.units import replacing_shards
 from tasks.workspace import LABEL, LABELS, Workspace
 
 EDITS = "review/edits.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """All that a person said of a workspace's labels."""
+
+    edits: Edits
+    highest: int
+    """The highest object id that the labels had: none is given twice, even where its object was removed."""
 
 
 def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip: Grip, progress: Progress) -> list[str]:
@@ -62,48 +72,63 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     after = read_objects(Path(path), workspace.grid, made.classes)
     with store.fetched(GIVEN_OUT) as given:
         before = read_objects(Path(given), workspace.grid, made.classes)
-    edits = differences(before, after, next_id=_highest_id(made, blocks) + 1)
+    kept = corrections_of(store)
+    highest = _checked(max(kept.highest, *(int(made.read(b, "instance").max()) for b in blocks.values())))
+    changes = differences(before, after, next_id=highest + 1)
+    edits = changes.edits
     if not len(edits):
         progress.note(f"{path} says what the labels say already")
         return []
     touched = {unit: block for unit, block in blocks.items() if edits.touches(block)}
     cube = workspace.cube()
-    _keep(store, edits_of(store).then(edits), grip)
+    highest = max(highest, int(edits.instance.max()))
+    _keep(store, Corrections(kept.edits.then(edits), highest), grip)
     set_cube(store.zarr(LABELS), "")
     _burn(store, cube, edits, touched, grip=grip)
     with store.publishing(GIVEN_OUT) as temporary:
-        after.frame.to_parquet(temporary)  # from now on, what was edited is what was given out
+        after.frame.assign(id=changes.ids).to_parquet(temporary)  # from now on, what was edited is what was given out
     grip.check()
     set_cube(store.zarr(LABELS), cube.fingerprint)
     progress.note(
-        f"{len(edits):,} outlines were changed by hand, in {len(touched)} of {len(blocks)} blocks"
-        + (f"; {after.mended} invalid ones were mended" if after.mended else "")
+        f"{changes.objects:,} objects were changed by hand, in {len(touched)} of {len(blocks)} blocks"
+        + (f"; {after.mended} invalid outlines were mended" if after.mended else "")
     )
     return list(touched)
 
 
 def correct_again(store: Store, cube: Cube, blocks: dict[str, Window], *, grip: Grip, progress: Progress) -> None:
     """Take edits that a person made before into blocks that have been labelled anew."""
-    edits = edits_of(store)
+    edits = corrections_of(store).edits
     touched = {unit: block for unit, block in blocks.items() if len(edits) and edits.touches(block)}
     if touched:
+        # Pixels that an interrupted call has drawn already lie under the edits: the ids are the same after it.
+        group = open_labels(store.zarr(LABELS))
+        others = (np.array(group["instance"][b])[~edits.covers(b)] for b in blocks.values())  # type: ignore[index]
+        highest = _checked(max(int(ids.max(initial=0)) for ids in others))
+        edits = edits.numbered_from(highest + 1)
+        _keep(store, Corrections(edits, max(highest, int(edits.instance.max()))), grip)
         _burn(store, cube, edits, touched, grip=grip)
-        progress.note(f"{len(edits):,} corrections by hand were kept")
+        progress.note("corrections that were made by hand before were made again")
 
 
-def edits_of(store: Store) -> Edits:
-    """All edits that a workspace's labels have had."""
+def corrections_of(store: Store) -> Corrections:
+    """All corrections that a workspace's labels have had."""
     data = store.read(EDITS)
     if data is None:
-        return nothing()
+        return Corrections(nothing(), 0)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return Edits(unpack_outlines(arrays["lengths"], arrays["wkb"]), arrays["label"], arrays["instance"])
+        edits = Edits(unpack_outlines(arrays["lengths"], arrays["wkb"]), arrays["label"], arrays["instance"])
+        return Corrections(edits, int(arrays["highest"]) if "highest" in arrays else int(edits.instance.max(initial=0)))
 
 
-def _keep(store: Store, edits: Edits, grip: Grip) -> None:
+def _keep(store: Store, kept: Corrections, grip: Grip) -> None:
+    edits = kept.edits
     lengths, wkb = pack_outlines(edits.outline)
     held = io.BytesIO()
-    np.savez_compressed(held, allow_pickle=False, lengths=lengths, wkb=wkb, label=edits.label, instance=edits.instance)
+    np.savez_compressed(
+        held, allow_pickle=False, lengths=lengths, wkb=wkb, label=edits.label, instance=edits.instance,
+        highest=np.int64(kept.highest),
+    )  # fmt: skip
     grip.check()
     store.write(EDITS, held.getvalue())
 
@@ -129,8 +154,7 @@ def _burn(store: Store, cube: Cube, edits: Edits, touched: dict[str, Window], *,
             )
 
 
-def _highest_id(made: MadeLabels, blocks: dict[str, Window]) -> int:
-    highest = max(int(made.read(block, "instance").max()) for block in blocks.values())
+def _checked(highest: int) -> int:
     if highest > np.iinfo(np.uint32).max - (1 << 16):
         raise UnusableInput("The labels have used nearly all of 4 billion object ids; label the scene in parts.")
     return highest

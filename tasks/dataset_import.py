@@ -21,6 +21,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.stopping import check
 from infra.store import Store
+from tasks.correct import correct_again
 from tasks.dataset_params import DatasetImportParams
 from tasks.raster.annotations.assemble import assemble, is_whole, scene_window
 from tasks.raster.annotations.formats import FORMATS
@@ -210,6 +211,8 @@ def import_labels(
             facts = {"counts": counts.tolist(), "valid": int(cube.read(blocks[unit], bands=())[1].sum())}
             ledger.record(Entry(unit, marks[unit], digest(*arrays.values()), short=False, facts=facts))
             bar.advance()
+    if not are_of(place, cube.fingerprint):
+        correct_again(store, cube, blocks, grip=grip, progress=progress)
     sources = tuple(
         replace(s, path=scene.origin, attribution=dataset.about.attribution or s.attribution) for s in workspace.sources
     )

@@ -76,8 +76,9 @@ def open_made_labels(workspace: Workspace) -> MadeLabels:
     group = open_labels(workspace.store.zarr(LABELS))
     about: dict[str, Any] = dict(group.attrs)
     if about["cube"] != workspace.cube().fingerprint:
+        command = "dataset import" if str(about["made_by"]).startswith("import ") else "label"
         raise UnusableInput(
             f"The labels in {workspace.store.url} are not finished, or of other pixels than its cube's; "
-            "run 'geoloom label' again."
+            f"run 'geoloom {command}' again."
         )
     return MadeLabels(group, about)

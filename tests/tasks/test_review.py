@@ -233,8 +233,8 @@ def test_what_is_no_review_changes_nothing(tmp_path, made, reference):
     strange = edited(made, tmp_path / "strange.gpkg", lambda frame: frame.assign(**{"class": "castle"}))
     with pytest.raises(UnusableInput, match="class 'castle'; expected one of other, building"):
         update(made, strange)
-    bare = edited(made, tmp_path / "bare.gpkg", lambda frame: frame.drop(columns="key"))
-    with pytest.raises(UnusableInput, match="no column 'key'"):
+    bare = edited(made, tmp_path / "bare.gpkg", lambda frame: frame.drop(columns="id"))
+    with pytest.raises(UnusableInput, match="no column 'id'"):
         update(made, bare)
     for name, pixels in before.items():
         np.testing.assert_array_equal(arrays(made.folder)[name], pixels)
