@@ -96,16 +96,16 @@ class VectorLabeler:
         return Labelled(place, seen.label, seen.instance, confidence, dropped)
 
     def look(self, place: Window) -> Seen:
-        """What vectors and SAM say of a window: roads first, buildings on top of them."""
+        """What vectors and SAM say of a window: buildings first; what looks like road beside a line is none."""
         rows, cols = place
         seen = Seen.nothing(shape_of(place))
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
         here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
         picture = self.view.picture(place)
-        for lines in self.lines:
-            self._take_lines(seen, lines, picture, place)
         if here.size:
             self._take_polygons(seen, self.view.look(picture), here, place)
+        for lines in self.lines:
+            self._take_lines(seen, lines, picture, place)
         return seen
 
     def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
@@ -118,7 +118,7 @@ class VectorLabeler:
             # A box says little of a shape that is bent or pierced: its outline holds the mask.
             near, own = (widen(outline, 2 * reach, shape) for reach in (slack, 0))
             nobodys = into.label == 0
-            if score < EVIDENCE:
+            if score < EVIDENCE and self._is_whole(number, place):
                 into.know(near & nobodys, DOUBTED, score)
                 box = self.bounds[number]
                 into.dropped.append(Dropped(klass, score, (box[0], box[1], box[2], box[3])))
@@ -130,6 +130,14 @@ class VectorLabeler:
             into.paint(tidy, klass, instance=number + 1)
             into.know(tidy & ~own, BEYOND, score)
             into.know(tidy & own, AGREED, score)
+
+    def _is_whole(self, number: int, place: Window) -> bool:
+        """Whether SAM saw all of a shape that the scene has."""
+        rows, cols = place
+        height, width = self.view.cube.grid.shape
+        x0, y0, x1, y1 = self.bounds[number].clip(0, [width, height, width, height])
+        inside = rows.start <= y0 and y1 <= rows.stop and cols.start <= x0 and x1 <= cols.stop
+        return bool(inside or is_large(self.bounds[number : number + 1])[0])
 
     def _masks(
         self, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window

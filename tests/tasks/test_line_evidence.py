@@ -27,7 +27,7 @@ ROADS = [
     shapely.LineString([(700, 0), (650, 900)]),
     shapely.LineString([(0, 700), (1000, 600)]),
 ]
-TRUE, SAID = (10.0, 10.0, 18.0, 18.0), 14.0
+TRUE, SAID = (9.0, 9.0, 14.0, 14.0), 12.0
 
 
 def burnt(lines, widths):
