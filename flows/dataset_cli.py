@@ -80,6 +80,10 @@ def check_chips(data_sets: list[Path], /, *, show: Show = Show()) -> None:
         done = dataset_steps.check_chips(data_sets, progress=progress)
         outcome.counts |= asdict(done)
         told = ", ".join(f"{count:,} {split}" for split, count in done.chips.items())
-        outcome.lines.append(f"Nothing leaks between the splits: {told}")
+        clean = "No copies and no shared pixels found" if done.without_place else "Nothing leaks"
+        outcome.lines.append(f"{clean} between the splits: {told}")
         if done.without_place:
-            outcome.lines.append(f"{done.without_place:,} chips do not say where they lie: their pixels were compared.")
+            outcome.lines.append(
+                f"{done.without_place:,} chips do not say where they lie: overlaps between them are seen only where "
+                "their pixels are exactly the same."
+            )

@@ -21,6 +21,7 @@ from tasks.raster.chip_table import TABLE, ChipTable, read_table
 from tasks.raster.leaks import Footprint, Sample, find_leaks, pixel_digest
 from tasks.raster.likeness import BLANK, look
 from tasks.raster.places import SUFFIXES
+from tasks.raster.shifted import marks_of
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
@@ -38,7 +39,8 @@ class CheckedChips:
     chips: dict[str, int]
     """By split."""
     without_place: int
-    """Chips of which nothing says where they lie: only their pixels were compared."""
+    """Chips of which nothing says where they lie: only their pixels were compared, and where two overlap and one was
+    recompressed, that is not seen."""
     without_look: int
     """Chips that show too little to be told from others: only their exact pixels were compared."""
 
@@ -117,7 +119,8 @@ def _read_folder(folder: Path, damage: list[str], *, progress: Progress) -> list
         if told is not None and told[0] != digest:
             damage.append(f"{path} does not have the pixels that {TABLE} tells of")
         footprint = Footprint(chip.outline, chip.crs) if chip.crs else told[1] if told is not None else None
-        return Sample(str(path), split, footprint, digest, look(chip.image, chip.valid))
+        marks = marks_of(chip.image, chip.valid) if footprint is None else None
+        return Sample(str(path), split, footprint, digest, look(chip.image, chip.valid), marks)
 
     with (
         counting(progress, "check", total=len(files), unit="chips") as bar,

@@ -55,6 +55,8 @@ class MadeLabels:
     def refuse_their_truth(self, truth: str, *, ablation: bool) -> bool:
         """Whether they were made from a truth, which then says nothing of their quality.
 
+        A file is known again by its bytes; the same shapes saved anew are not.
+
         Raises:
             UnusableInput: they were, and that is not what was asked for.
         """

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.raster.digest import digest
 from tasks.raster.footprints import DEGREES, brought, overlapping
 from tasks.raster.likeness import pairs_alike
+from tasks.raster.shifted import Marks, pairs_shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Sample:
     digest: str
     """Of its pixels; '' where they show nothing, as all black, and may well be the same."""
     look: bytes
+    marks: Marks | None = None
+    """Of a chip of unknown place: what other windows of the same picture are known by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ def pixel_digest(image: NDArray[Any], valid: NDArray[np.bool_]) -> str:
 
 
 def find_leaks(samples: Sequence[Sample]) -> list[Leak]:
-    """Pairs of chips of different splits with the same pixels, overlapping footprints, or pictures that look alike.
+    """Pairs of chips of different splits with the same pixels or a place in common, or whose pictures look alike.
+
+    Of chips of unknown place, pixels in common tell of a place in common.
 
     Of many chips with the same pixels in two splits, one pair is told.
     """
@@ -87,6 +92,11 @@ def find_leaks(samples: Sequence[Sample]) -> list[Leak]:
             leaks.add(samples, int(numbers[one]), int(numbers[other]), how)
     for one, other, bits in pairs_alike([sample.look for sample in samples], split):
         leaks.add(samples, one, other, f"look the same ({bits} of 255 bits of their hashes differ)")
+    marked = {n: sample.marks for n, sample in enumerate(samples) if sample.marks is not None}
+    numbers = np.array([*marked], np.int64)
+    for one, other, (down, right) in pairs_shifted([*marked.values()], split[numbers]):
+        how = f"share pixels ({abs(down)} rows and {abs(right)} columns apart)"
+        leaks.add(samples, int(numbers[one]), int(numbers[other]), how)
     return list(leaks.found.values())
 
 

@@ -354,6 +354,17 @@ def test_a_foreign_set_is_checked(tmp_path):
         check(tmp_path / "set")
 
 
+def test_shifted_windows_of_one_picture_leak_where_nothing_says_their_place(tmp_path):
+    """They share 56 % of their pixels, and their hashes differ."""
+    small = np.random.default_rng(1).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    large = Image.fromarray(small).resize((800, 800), Image.Resampling.BICUBIC)
+    for split, x, y in (("train", 10, 20), ("val", 74, 84), ("test", 500, 500)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        large.crop((x, y, x + 256, y + 256)).save(tmp_path / "set" / split / "a.png")
+    with pytest.raises(UnusableInput, match=r"share pixels \(64 rows and 64 columns apart\)"):
+        check(tmp_path / "set")
+
+
 def test_damage_is_told(copy, tmp_path):
     row = first(copy, "train")
     whole = (copy / row["image"]).read_bytes()

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import shapely
 from PIL import Image
+from scipy import ndimage
 
 from tasks.raster.leaks import Footprint, Sample, find_leaks, pixel_digest
 from tasks.raster.likeness import ALIKE, BLANK, look, pairs_alike
+from tasks.raster.shifted import Marks, marks_of, pairs_shifted
 
 FULL = np.ones((128, 128), bool)
 
@@ -145,3 +147,53 @@ def test_a_hundred_thousand_chips_take_seconds():
         "5 (train) and planted (val) look the same (0 of 255 bits of their hashes differ)"
     ]
     assert time.perf_counter() - started < 30, "two seconds on a free core; brute force takes hours"
+
+
+def windows_of(large, places, side):
+    return [large[:, y : y + side, x : x + side] for y, x in places]
+
+
+@pytest.mark.parametrize(("side", "shift"), [(256, (64, 64)), (256, (3, 101)), (128, (0, 40)), (512, (150, 90))])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_windows_of_one_picture_that_overlap_share_pixels(side, shift, dtype):
+    """256 pixels a side, shifted by 64 both ways, share 56 %."""
+    rng = np.random.default_rng(5)
+    large = ndimage.gaussian_filter(rng.normal(0, 1, (3, 1330, 1330)), (0, 2, 2))
+    large = ((large - large.min()) / np.ptp(large) * 255).astype(dtype)
+    full = np.ones((side, side), bool)
+    one, other, beside = windows_of(large, [(100, 200), (100 + shift[0], 200 + shift[1]), (800, 810)], side)
+    marks = [marks_of(image, full) for image in (one, beside, other)]
+    assert list(pairs_shifted(marks, np.array([0, 1, 1]))) == [(0, 2, shift)]
+    assert not list(pairs_shifted(marks, np.array([0, 1, 0])))
+    samples = [
+        Sample(name, name, None, pixel_digest(image, full), look(image, full), marks_of(image, full))
+        for name, image in (("train", one), ("val", other), ("test", beside))
+    ]
+    [leak] = find_leaks(samples)
+    assert f"share pixels ({shift[0]} rows and {shift[1]} columns apart)" in str(leak)
+
+
+def test_a_watermark_a_frame_and_plain_ground_are_no_shared_pixels():
+    rng = np.random.default_rng(6)
+    full = np.ones((256, 256), bool)
+    mark = rng.integers(0, 256, (3, 40, 90), dtype=np.uint8)
+    images = []
+    for seed in range(6):
+        image = np.full((3, 256, 256), 90, np.uint8)
+        image[:, 20:200, 20:] = np.random.default_rng(seed).integers(0, 256, (3, 180, 236))
+        image[:, 205:245, 100:190] = mark
+        images.append(marks_of(image, full))
+    assert not list(pairs_shifted(images, np.arange(6)))
+
+
+def test_marks_of_many_chips_are_compared_in_little_time():
+    rng = np.random.default_rng(7)
+    some = [
+        Marks(
+            rng.integers(0, 2**63, 190, dtype=np.uint64), rng.integers(8, 240, (190, 2), dtype=np.int32), (256, 256), 8
+        )
+        for _ in range(5000)
+    ]
+    begun = time.perf_counter()
+    assert not list(pairs_shifted(some, np.arange(5000) % 3))
+    assert time.perf_counter() - begun < 20
