@@ -20,14 +20,14 @@ from infra.ledger import Ledger
 from infra.progress import Progress
 from infra.stopping import check
 from infra.store import Store
-from tasks.made_labels import GIVEN_OUT, open_made_labels
+from tasks.made_labels import GIVEN_OUT, open_made_labels, truths_looked_at
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
 from tasks.raster.edits import Edits, differences, nothing, read_objects
 from tasks.raster.grid import Window
-from tasks.raster.labels import block_names, open_labels, set_cube, write_labels
+from tasks.raster.labels import block_names, open_labels, set_cube, set_looked_at, write_labels
 from tasks.raster.outline_bytes import pack_outlines, unpack_outlines
 from tasks.units import replacing_shards
 from tasks.workspace import LABEL, LABELS, Workspace
@@ -42,6 +42,8 @@ class Corrections:
     edits: Edits
     highest: int
     """The highest object id that the labels had: none is given twice, even where its object was removed."""
+    truths: tuple[str, ...] = ()
+    """sha256 of each truth that was in sight."""
 
 
 def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip: Grip, progress: Progress) -> list[str]:
@@ -82,7 +84,9 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
     touched = {unit: block for unit, block in blocks.items() if edits.touches(block)}
     cube = workspace.cube()
     highest = max(highest, int(edits.instance.max()))
-    _keep(store, Corrections(kept.edits.then(edits), highest), grip)
+    truths = tuple(sorted({*kept.truths, *truths_looked_at(store)}))
+    _keep(store, Corrections(kept.edits.then(edits), highest, truths), grip)
+    set_looked_at(store.zarr(LABELS), truths)
     set_cube(store.zarr(LABELS), "")
     _burn(store, cube, edits, touched, grip=grip)
     with store.publishing(GIVEN_OUT) as temporary:
@@ -98,7 +102,8 @@ def correct(path: str, workspace: Workspace, blocks: dict[str, Window], *, grip:
 
 def correct_again(store: Store, cube: Cube, blocks: dict[str, Window], *, grip: Grip, progress: Progress) -> None:
     """Take edits that a person made before into blocks that have been labelled anew."""
-    edits = corrections_of(store).edits
+    kept = corrections_of(store)
+    edits = kept.edits
     touched = {unit: block for unit, block in blocks.items() if len(edits) and edits.touches(block)}
     if touched:
         # Pixels that an interrupted call has drawn already lie under the edits: the ids are the same after it.
@@ -106,7 +111,8 @@ def correct_again(store: Store, cube: Cube, blocks: dict[str, Window], *, grip: 
         others = (np.array(group["instance"][b])[~edits.covers(b)] for b in blocks.values())  # type: ignore[index]
         highest = _checked(max(int(ids.max(initial=0)) for ids in others))
         edits = edits.numbered_from(highest + 1)
-        _keep(store, Corrections(edits, max(highest, int(edits.instance.max()))), grip)
+        _keep(store, Corrections(edits, max(highest, int(edits.instance.max())), kept.truths), grip)
+        set_looked_at(store.zarr(LABELS), kept.truths)
         _burn(store, cube, edits, touched, grip=grip)
         progress.note("corrections that were made by hand before were made again")
 
@@ -118,7 +124,9 @@ def corrections_of(store: Store) -> Corrections:
         return Corrections(nothing(), 0)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         edits = Edits(unpack_outlines(arrays["lengths"], arrays["wkb"]), arrays["label"], arrays["instance"])
-        return Corrections(edits, int(arrays["highest"]) if "highest" in arrays else int(edits.instance.max(initial=0)))
+        if "highest" not in arrays:
+            return Corrections(edits, int(edits.instance.max(initial=0)))
+        return Corrections(edits, int(arrays["highest"]), tuple(arrays["truths"].tolist()))
 
 
 def _keep(store: Store, kept: Corrections, grip: Grip) -> None:
@@ -127,7 +135,7 @@ def _keep(store: Store, kept: Corrections, grip: Grip) -> None:
     held = io.BytesIO()
     np.savez_compressed(
         held, allow_pickle=False, lengths=lengths, wkb=wkb, label=edits.label, instance=edits.instance,
-        highest=np.int64(kept.highest),
+        highest=np.int64(kept.highest), truths=np.array(kept.truths, "U64"),
     )  # fmt: skip
     grip.check()
     store.write(EDITS, held.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from infra.errors import UnusableInput
+from infra.store import Store
 from tasks.raster.classes import IGNORE, ClassMap, class_map
 from tasks.raster.grid import Window
 from tasks.raster.labels import open_labels
@@ -18,6 +20,8 @@ from tasks.workspace import LABELS, Workspace
 
 GIVEN_OUT = "review/objects.parquet"
 """The objects as a review gave them out: what the edited file is compared with."""
+LOOKED_AT = "review/truths.json"
+"""sha256 of every truth that a review showed: what is corrected after it is no longer apart from that truth."""
 DROPPED = "review/dropped.json"
 """Vectors that labels were to be made from, and that the picture does not show."""
 
@@ -53,20 +57,35 @@ class MadeLabels:
         return np.asarray(self.group[what][window])  # type: ignore[index]
 
     def refuse_their_truth(self, truth: str, *, ablation: bool) -> bool:
-        """Whether they were made from a truth, which then says nothing of their quality.
+        """Whether they were made from a truth or corrected in its sight, which then says nothing of their quality.
 
         A file is known again by its bytes; the same shapes saved anew are not.
 
         Raises:
             UnusableInput: they were, and that is not what was asked for.
         """
-        leaks = bool(self.about["from_truth"]) or file_fingerprint(truth) in self.about["sources"]
+        leaks, how = bool(self.about["from_truth"]), "made from"
+        if not leaks:
+            mark = file_fingerprint(truth)
+            seen = mark in self.about.get("looked_at", [])
+            leaks, how = seen or mark in self.about["sources"], "corrected by a review against" if seen else how
         if leaks and not ablation:
             raise UnusableInput(
-                f"The labels were made from {truth}, so scoring them against it says nothing; "
+                f"The labels were {how} {truth}, so scoring them against it says nothing; "
                 "give --ablation to do so on purpose."
             )
         return leaks
+
+
+def truths_looked_at(store: Store) -> list[str]:
+    """sha256 of every truth that a workspace's labels were reviewed against."""
+    found: list[str] = json.loads(store.read(LOOKED_AT) or b"[]")
+    return found
+
+
+def remember_truth(store: Store, truth: str) -> None:
+    """Remember that a review against a truth is given out."""
+    store.write(LOOKED_AT, json.dumps(sorted({*truths_looked_at(store), file_fingerprint(truth)})).encode())
 
 
 def open_made_labels(workspace: Workspace) -> MadeLabels:

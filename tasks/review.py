@@ -29,7 +29,7 @@ from infra.store import Store, write_json
 from models.metrics import Confusion
 from tasks.label_params import ReviewParams
 from tasks.label_report import Quality, report_page
-from tasks.made_labels import DROPPED, GIVEN_OUT, MadeLabels, open_made_labels
+from tasks.made_labels import DROPPED, GIVEN_OUT, MadeLabels, open_made_labels, remember_truth
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap, MapClass
 from tasks.raster.doubts import AGREEMENT, DIFFER, THIN, Place, Worst, agreement, places_of, thick
@@ -81,6 +81,7 @@ def review(params: ReviewParams, store: Store, *, grip: Grip, progress: Progress
     if params.truth is not None:
         made.refuse_their_truth(params.truth, ablation=params.ablation)
         reference = open_truth_file(params.truth, params, grid=workspace.grid, classes=made.classes)
+        remember_truth(store, params.truth)
     with ExitStack() as stack:
         path = stack.enter_context(store.publishing(GIVEN_OUT))
         look = _Look(workspace, made, reference, Worst(params.places))

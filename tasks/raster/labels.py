@@ -94,6 +94,12 @@ def set_cube(place: Place, fingerprint: str) -> None:
     consolidate(place)
 
 
+def set_looked_at(place: Place, truths: Sequence[str]) -> None:
+    """Record the sha256 of truths in whose sight the labels were corrected; seen once `set_cube` is called."""
+    if truths:
+        change_group(place).attrs["looked_at"] = list(truths)
+
+
 def are_of(place: Place, fingerprint: str) -> bool:
     """Whether labels are finished, and of the pixels that this fingerprint stands for."""
     return open_group(place, made_by="label").attrs.get("cube") == fingerprint

@@ -112,15 +112,16 @@ def test_boxes_that_are_none(window, boxes):
 
 
 def test_a_mask_prompt_is_followed(window, scene):
-    """Of a road, points alone tell less than the same points with a rough mask of it."""
-    points = np.array([[[x, 116] for x in range(10, 320, 40)]], np.float32)
-    rough = np.abs(np.arange(SHAPE[0]) + 0.5 - 116)[:, None] * np.ones(SHAPE[1]) < 9
-    hint = (2 * window.sam.shrink(rough[None], SHAPE) - 1) * 10
+    """A road's left half as a mask: what SAM gives for the same points is that half, rather than the road."""
+    points = np.array([[[x, 116] for x in (20, 60, 100)]], np.float32)
+    half = scene[2].copy()
+    half[:, 130:] = False
+    hint = (2 * window.sam.shrink(half[None], SHAPE) - 1) * 10
     masks = []
     for prompts in (Prompts(points=points), Prompts(points=points, masks=hint)):
         low, _ = window.sam.decode(window, prompts, multimask=False)
         masks.append((window.sam.enlarge(low[:, 0], SHAPE) > 0)[0].cpu().numpy())
-    assert iou(masks[1], scene[2]) > max(iou(masks[0], scene[2]), iou(rough, scene[2]))
+    assert iou(masks[1], half) > iou(masks[0], half) + 0.1
 
 
 def test_unasked_it_finds_the_houses_largest_first(window, scene):
@@ -189,9 +190,10 @@ def test_boxes_are_answered_as_by_the_package_s_own_predictor(sam, window, scene
     predictor.set_image(scene[0])
     masks, quality, low = predictor.predict(box=HOUSES[0], multimask_output=True)
     found, scores = sam.decode(window, Prompts(boxes=HOUSES[:1].astype(np.float32)), multimask=True)
-    assert np.array_equal(found[0].numpy(), low)
-    assert np.array_equal(scores[0].numpy(), quality)
-    assert np.array_equal((sam.enlarge(found[0], SHAPE) > 0).numpy(), masks)
+    # To rounding: on some processors to the bit.
+    np.testing.assert_allclose(found[0].numpy(), low, atol=2e-3)
+    np.testing.assert_allclose(scores[0].numpy(), quality, atol=1e-4)
+    assert np.mean((sam.enlarge(found[0], SHAPE) > 0).numpy() != masks) < 1e-4
 
 
 @pytest.mark.parametrize(

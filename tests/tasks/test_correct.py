@@ -17,7 +17,8 @@ from infra.progress import Silent
 from infra.store import open_store
 from tasks.dataset_params import DatasetImportParams
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import ClusterParams, RunParams
+from tasks.params import ClusterParams, EvaluateParams, RunParams
+from tasks.raster.gdal import rasterio
 from tasks.raster.labels import create_labels, open_labels, set_cube, write_labels
 from tasks.workspace import LABEL, open_workspace
 
@@ -250,3 +251,30 @@ def test_an_import_after_a_correction_that_was_interrupted_keeps_it(tmp_path, en
     import_houses(engine, tmp_path / "set", tmp_path / "out", HOUSES.values())
     for name, pixels in before.items():
         np.testing.assert_array_equal(arrays(corrected.folder)[name], pixels)
+
+
+def test_a_truth_that_was_in_sight_of_a_correction_says_nothing_of_the_labels(made, tmp_path):
+    label, _ = drawn_labels()
+    label[140:160, 20:50] = 1
+    with rasterio.open(made.folder + "/../a.tif") as scene:
+        profile = scene.profile | {"count": 1, "nodata": None}
+    with rasterio.open(tmp_path / "truth.tif", "w", **profile) as file:
+        file.write(label, 1)
+        file.update_tags(CLASS_NAMES=",".join(open_workspace(open_store(made.folder)).classes.names))
+    truth = str(tmp_path / "truth.tif")
+    steps.review(ReviewParams(truth=truth), made.folder, progress=Silent())
+    evaluated = EvaluateParams(truth=truth, what="labels")
+    steps.evaluate(evaluated, made.folder, progress=Silent())  # nothing has been corrected yet
+    frame = objects(made.folder)
+    update(made, frame.drop(index=row_of(frame, made, 30, 150)))
+    with pytest.raises(UnusableInput, match=r"corrected by a review against .*truth\.tif, so"):
+        steps.evaluate(evaluated, made.folder, progress=Silent())
+    with pytest.raises(UnusableInput, match="corrected by a review against"):
+        steps.review(ReviewParams(truth=truth), made.folder, progress=Silent())
+    steps.review(ReviewParams(truth=truth, ablation=True), made.folder, progress=Silent())
+    made_anew = LabelParams(method=("truth",), truth=str(tmp_path / "mask.tif"))
+    with rasterio.open(tmp_path / "mask.tif", "w", **profile) as file:
+        file.write(drawn_labels()[0], 1)
+        file.update_tags(CLASS_NAMES=",".join(open_workspace(open_store(made.folder)).classes.names))
+    steps.label(made_anew, made.folder, run=RunParams(device="cpu", workers=1), progress=Silent())
+    assert open_labels(open_store(made.folder).zarr("labels.zarr")).attrs["looked_at"]
