@@ -29,7 +29,7 @@ SAMPLE, PLACES = 2000, 64
 """Pixels of either kind that a window gives, and windows that a scene gives."""
 SQUARE = 256
 """Pixels a side of a chequerboard's squares: what black ones teach is asked of white ones, and the reverse."""
-SLOPE, EDGE = 1.75, 0.8
+SLOPE, EDGE = 1.75, 1.05
 """The logit falls by so much every half width, and is none at so many."""
 REACH = 2.0
 """Half widths beyond which nothing is of a line."""
