@@ -46,7 +46,7 @@ def counts_of(tile: Prompted) -> NDArray[np.int64]:
     for window in windows((cube.grid.shape[0], cube.grid.shape[1]), labeler.window):
         place = view.around(window)
         inner = within(window, place)
-        seen = labeler.look(place)
+        seen = labeler.look(window)
         truth = tile.truth[window]
         truth = np.where(np.isin(truth, [1, 2, IGNORE]), truth, 0)
         label = seen.label[inner]

@@ -18,6 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 MOST = 4.0
 """Logits are cut here: no pixel is surer than 98 %."""
+ENOUGH = 300
+"""Pixels of either label that each part must have."""
 
 
 class CrossFitted:
@@ -32,18 +34,24 @@ class CrossFitted:
         self._models: list[tuple[HistGradientBoostingClassifier | Pipeline, ...]] = [(), ()]
 
     def fit(self, features: NDArray[np.float32], labels: NDArray[np.bool_], parts: NDArray[np.intp]) -> Self:
-        """Learn from pixels; a part that lacks a label teaches nothing.
+        """Learn from pixels; where a part has too few of either label, nothing is learnt from both.
 
         Args:
             features: (n, d).
             labels: (n,).
             parts: (n,) 0 or 1: which half of the scene each lies in.
         """
-        for part in (0, 1):
-            here = parts == part
-            if labels[here].any() and not labels[here].all():
+        counts = np.bincount(2 * parts + labels, minlength=4)
+        if counts.min() >= ENOUGH:
+            for part in (0, 1):
+                here = parts == part
                 self._models[part] = tuple(m.fit(features[here], labels[here]) for m in (_trees(), _linear()))
         return self
+
+    @property
+    def taught(self) -> bool:
+        """Whether it has learnt anything."""
+        return all(self._models)
 
     def logits(self, features: NDArray[np.float32], parts: NDArray[np.intp]) -> NDArray[np.float32]:
         """How much the picture speaks for the class, were half of all pixels of it.
@@ -64,10 +72,10 @@ class CrossFitted:
 
 
 def _trees() -> HistGradientBoostingClassifier:
-    # Rough labels want weak trees. Leaves of 300 pixels or more: of too few pixels nothing is learnt.
+    # Rough labels want weak trees.
     return HistGradientBoostingClassifier(
         max_iter=60, max_leaf_nodes=8, min_samples_leaf=300, l2_regularization=10.0, early_stopping=False,
-        class_weight="balanced",
+        class_weight="balanced", random_state=0,
     )  # fmt: skip
 
 

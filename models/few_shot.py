@@ -76,7 +76,7 @@ class FewShot:
         self._models = (
             HistGradientBoostingClassifier(
                 max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, l2_regularization=10.0, early_stopping=False,
-                class_weight="balanced",
+                class_weight="balanced", random_state=0,
             ).fit(pixels, known_ids),
             make_pipeline(
                 StandardScaler(), LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")

@@ -110,7 +110,7 @@ def load_state(
         raise UnusableInput(f"{path} is damaged ({error}): train again without resuming.") from error
     if about.get("digest") != _digest(tensors):
         raise UnusableInput(f"{path} is damaged, its tensors have changed: train again without resuming.")
-    before = json.loads(about.get("lessons", "{}"))
+    before = json.loads(about.get("lessons", json.dumps(dict(lessons))))  # an older state does not say
     changed = tuple(name for name, mark in lessons.items() if before.get(name) != mark)
     if not changed:
         _refuse_other(json.loads(about["settings"]), settings, path)

@@ -16,7 +16,8 @@ from tasks.labelers import HALO, Labelled
 from tasks.raster.appearance import appearance
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap
-from tasks.raster.grid import Window, windows
+from tasks.raster.cube import Cube
+from tasks.raster.grid import Window, shape_of, windows
 from tasks.raster.truth import Truth
 from tasks.sam_view import CORE, SamView
 
@@ -72,16 +73,16 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
                 f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
                 f"of {shape[0]} x {shape[1]} pixels."
             )
-    chosen = chosen or choose_examples(examples, shape)
+    chosen = chosen or choose_examples(examples, view.cube)
     progress.note(
         f"Learning from {len(chosen)} example windows at (row, column) "
         + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
     )
-    shown = [examples.read(window) for window in chosen]
+    shown = [_known(examples, view.cube, window) for window in chosen]
     missing = [n for n in classes.names[1:] if not any((ids == classes.names.index(n)).any() for ids in shown)]
     if missing:
         raise UnusableInput(
-            f"The examples show no {' and no '.join(missing)}, which the map has; add a window that does, or ingest "
+            f"The example windows show no {' and no '.join(missing)}, which the map has; add one that does, or ingest "
             f"with --classes {','.join(name for name in classes.names if name not in missing)}."
         )
     pictures = [view.picture(window) for window in chosen]
@@ -145,27 +146,36 @@ def _objects(label: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return found
 
 
-def choose_examples(examples: Truth, shape: tuple[int, int]) -> list[Window]:
+def choose_examples(examples: Truth, cube: Cube) -> list[Window]:
     """Up to `EXAMPLES` labelled windows that show the most classes between them, the rarest class best shown first.
 
     Raises:
         UnusableInput: no window of the examples is labelled.
     """
-    inside = [w for w in windows(shape, WINDOW) if w[0].stop - w[0].start == w[1].stop - w[1].start == WINDOW]
+    shape = (cube.grid.shape[0], cube.grid.shape[1])
     counts = {}
-    for number, window in enumerate(inside):
-        count = np.bincount(examples.read(window).ravel(), minlength=256)[:IGNORE]
-        if count.sum() >= WINDOW * WINDOW / 2:
-            counts[number] = count
+    for window in windows(shape, WINDOW):
+        if shape_of(window) == (WINDOW, WINDOW) and cube.may_hold_data(window):
+            count = np.bincount(_known(examples, cube, window).ravel(), minlength=256)[:IGNORE]
+            if count.sum() >= WINDOW * WINDOW / 2:
+                counts[window[0].start, window[1].start] = count
     if not counts:
         raise UnusableInput(
             f"The examples label no window of {WINDOW} x {WINDOW} pixels; name windows with --example-windows."
         )
     shown = np.zeros(IGNORE)
-    chosen: list[int] = []
+    chosen: list[tuple[int, int]] = []
     while len(chosen) < min(EXAMPLES, len(counts)):
-        # The square root favours a window that shows a class for the first time over one that shows more of the same.
-        best = max((n for n in counts if n not in chosen), key=lambda n: float(np.sqrt(shown + counts[n]).sum()))
+        # First what shows a class that no other does; the root favours what shows little over more of the same.
+        best = max(
+            (place for place in counts if place not in chosen),
+            key=lambda place: (np.count_nonzero(shown + counts[place]), float(np.sqrt(shown + counts[place]).sum())),
+        )
         chosen.append(best)
         shown += counts[best]
-    return [inside[n] for n in sorted(chosen)]
+    return [(slice(row, row + WINDOW), slice(column, column + WINDOW)) for row, column in sorted(chosen)]
+
+
+def _known(examples: Truth, cube: Cube, window: Window) -> NDArray[np.uint8]:
+    """Class ids of the examples (y, x), 255 where the scene has no data."""
+    return np.where(cube.read(window, bands=())[1], examples.read(window), np.uint8(IGNORE))

@@ -27,8 +27,8 @@ from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import SHARD, are_labels, are_of, create_labels, set_cube
 from tasks.units import blocks_of, read_entries, to_do, writing_to
-from tasks.ways import Way, about_ways, chosen_ways, prepared
-from tasks.workspace import LABEL, LABELS, Workspace, open_workspace
+from tasks.ways import EDITIONS, Way, about_ways, chosen_ways, prepared
+from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def label(
         "about": about,
         "device": device,
         "weights": [way.weights for way in ways],
+        "editions": [EDITIONS[way.method] for way in ways],
         "certainty": digest(known_table()) if any(way.method == "vectors" for way in ways) else "",
     }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
@@ -78,8 +79,9 @@ def label(
     kept = are_labels(place, cube.grid, **about)
     done = ledger.done() if kept else {}
     if any(done.get(unit) != mark for unit, mark in marks.items()):
-        ready = (prepared(way, workspace, device=device, progress=progress) for way in ways)
-        orders = replace(orders, ways=tuple(ready))
+        with forgetting_damage(store):
+            ready = tuple(prepared(way, workspace, device=device, progress=progress) for way in ways)
+        orders = replace(orders, ways=ready)
         tools = open_tools(orders)
         tells = tools.labeler.tells
         for note in tools.notes:

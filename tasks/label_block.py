@@ -15,6 +15,7 @@ from threading import BoundedSemaphore, Lock
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
@@ -106,7 +107,7 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
     instance = np.zeros(shape, np.uint32)
     edges = _Edges(tools)
     dropped: list[Dropped] = []
-    with forgetting_damage(orders.store):
+    with forgetting_damage(orders.store), threadpool_limits(1):  # a lane is one thread for scikit-learn, too
         valid = tools.cube.read(block, bands=())[1]
         for part in windows(shape, tools.labeler.window):
             check()

@@ -38,10 +38,18 @@ class MethodParams(Parameters):
         return only
 
 
+SMALLEST, LARGEST = 32, 1024
+"""Pixels a side of a window of examples."""
+
+
 def _are_windows(texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
-        if not re.fullmatch(r"\d+,\d+,[1-9]\d*", text):
-            raise ValueError(f"a window was {text!r}, expected ROW,COLUMN,SIZE in pixels, such as 0,512,512")
+        parts = re.fullmatch(r"(\d+),(\d+),(\d+)", text)
+        if parts is None or not SMALLEST <= int(parts[3]) <= LARGEST:
+            raise ValueError(
+                f"a window was {text!r}, expected ROW,COLUMN,SIZE in pixels, such as 0,512,512, with a size of "
+                f"{SMALLEST} to {LARGEST}"
+            )
     return texts
 
 

@@ -20,7 +20,7 @@ LARGE = WINDOW // 2
 AROUND = 1.25
 """What its picture shows, as a multiple of its longer side."""
 COARSEST = 16
-"""Pixels a side that become one, at most; larger objects are seen in part."""
+"""Pixels a side that become one, at most; what is larger still, as a forest, is left to the windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,11 @@ class LargeMask:
         return found
 
 
-def is_large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether boxes (n, 4) of x0, y0, x1, y1 in pixels are those of objects to be looked at by themselves."""
-    large: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) > LARGE
+def is_large(boxes: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """(n,) whether boxes (n, 4) of x0, y0, x1, y1 in pixels of a scene are those of objects to be looked at whole."""
+    inside = boxes.clip(0, [shape[1], shape[0], shape[1], shape[0]])
+    side = (inside[:, 2:] - inside[:, :2]).max(axis=1)
+    large: NDArray[np.bool_] = (side > LARGE) & (AROUND * side <= COARSEST * WINDOW)
     return large
 
 
@@ -62,7 +64,7 @@ def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
     """
     rows, columns = view.cube.grid.shape
     x0, y0, x1, y1 = box.clip(0, [columns, rows, columns, rows])
-    factor = min(math.ceil(AROUND * max(x1 - x0, y1 - y0, 1) / WINDOW), COARSEST)
+    factor = math.ceil(AROUND * max(x1 - x0, y1 - y0, 1) / WINDOW)
     side = factor * WINDOW
     row, column = (int(max((low + high - side) // 2, 0)) for low, high in ((y0, y1), (x0, x1)))
     place = crop_to((slice(row, row + side), slice(column, column + side)), (rows, columns))

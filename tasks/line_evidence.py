@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from models.cross_fitted import CrossFitted
 from tasks.raster.appearance import appearance
+from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, windows
 from tasks.raster.lines import Beside, beside
 from tasks.raster.vectors import Shapes
@@ -64,22 +65,26 @@ class Lines:
         rows, cols = place
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop).buffer(self._reach, join_style="mitre")
         near = np.sort(self._tree.query(box, predicate="intersects"))
-        found = beside(self._lines[near], place, reach=self._reach) if near.size else None
+        if not near.size:
+            return None
+        found = beside(self._lines[near], place, reach=int(np.ceil(FAR * self._half[near].max())))
         if found is None:
             return None
         number = near[found.number]
         return Beside(number, (found.away / self._half[number]).astype(np.float32))
 
-    def bounds(self, number: int, place: Window) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 of the part of a line that lies in a window, in pixels of the grid."""
-        rows, cols = place
+    def bounds(self, number: int, window: Window) -> tuple[float, float, float, float] | None:
+        """x0, y0, x1, y1 of the part of a line that lies in a window, in pixels of the grid; None if none does."""
+        rows, cols = window
         part = shapely.clip_by_rect(self._lines[number], cols.start, rows.start, cols.stop, rows.stop)
+        if part.is_empty:
+            return None
         x0, y0, x1, y1 = part.bounds
         return x0, y0, x1, y1
 
-    def places(self, shape: tuple[int, int]) -> list[Window]:
+    def places(self, cube: Cube) -> list[Window]:
         """Windows with lines to learn from, spread evenly over all that have any."""
-        there = list(windows(shape, CORE))
+        there = [w for w in windows((cube.grid.shape[0], cube.grid.shape[1]), CORE) if cube.may_hold_data(w)]
         boxes = np.array([shapely.box(c.start, r.start, c.stop, r.stop) for r, c in there])
         hit = np.unique(self._tree.query(boxes, predicate="intersects")[0])
         return [there[n] for n in hit[np.unique(np.linspace(0, len(hit) - 1, min(PLACES, len(hit))).astype(int))]]
@@ -100,12 +105,13 @@ def learn_lines(pictures: Pictures, shapes: Shapes) -> dict[int, CrossFitted]:
     Returns:
         A classifier for each class that has lines.
     """
-    rows, cols = pictures.cube.grid.shape
     found = {}
     for lines in all_lines(shapes):
-        taught = [_lesson(pictures, pictures.around(place), lines) for place in lines.places((rows, cols))]
-        features, labels, parts = (np.concatenate(part) for part in zip(*taught, strict=True))
-        found[lines.klass] = CrossFitted().fit(features, labels, parts)
+        found[lines.klass] = CrossFitted()
+        taught = [_lesson(pictures, pictures.around(place), lines) for place in lines.places(pictures.cube)]
+        if taught:
+            features, labels, parts = (np.concatenate(part) for part in zip(*taught, strict=True))
+            found[lines.klass].fit(features, labels, parts)
     return found
 
 
@@ -126,7 +132,8 @@ def look_beside(lines: Lines, picture: NDArray[np.uint8], place: Window, known: 
         return None
     near = around.away < FAR
     logit = np.zeros(near.shape, np.float32)
-    logit[near] = known.logits(appearance(picture)[near], _parts(place)[near])
+    if known.taught:
+        logit[near] = known.logits(appearance(picture)[near], _parts(place)[near])
     logit = ndimage.gaussian_filter(logit, SMOOTH) - SLOPE * (around.away - EDGE)
     logit[around.away >= REACH] = -np.inf
     return Evidence(around, logit)
@@ -137,8 +144,8 @@ def _lesson(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
     """Pixels on lines and off them: features, labels and parts."""
     around = lines.beside(place)
-    assert around is not None
-    away = np.where(pictures.cube.read(place, bands=())[1], around.away, np.inf)
+    valid = pictures.cube.read(place, bands=())[1]
+    away = np.where(valid, np.inf if around is None else around.away, np.inf)
     chance = np.random.default_rng((place[0].start, place[1].start))
     on, off = (
         chance.permutation(np.flatnonzero(which))[:SAMPLE] for which in (away <= ON, (away > OFF) & (away < FAR))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -18,7 +19,7 @@ from tasks.large_objects import is_large, large_mask
 from tasks.line_evidence import REACH, Lines, all_lines, look_beside
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
-from tasks.raster.grid import Window, shape_of
+from tasks.raster.grid import Window, shape_of, within
 from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import CORE, SamView
@@ -84,19 +85,22 @@ class VectorLabeler:
         self.polygons = np.flatnonzero(shapes.width == 0)
         self.tree = shapely.STRtree(shapes.geometry[self.polygons])
         self.lines = all_lines(shapes)
+        self.large = is_large(self.bounds, (view.cube.grid.shape[0], view.cube.grid.shape[1]))
+        self._seen_whole = lru_cache(maxsize=256)(lambda number: large_mask(view, self.bounds[number]))
         self.tells = frozenset({0, *shapes.label.tolist()})
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window."""
         place = self.view.around(window)
-        seen = self.look(place)
+        seen = self.look(window)
         confidence = known_table()[seen.cells()]
         confidence[seen.label == IGNORE] = 255
         dropped = tuple(one for one in seen.dropped if one.lies_in(window))
         return Labelled(place, seen.label, seen.instance, confidence, dropped)
 
-    def look(self, place: Window) -> Seen:
-        """What vectors and SAM say of a window: buildings first; what looks like road beside a line is none."""
+    def look(self, window: Window) -> Seen:
+        """What is seen of a window and its halo: buildings first; what looks like road beside a line is none."""
+        place = self.view.around(window)
         rows, cols = place
         seen = Seen.nothing(shape_of(place))
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
@@ -105,7 +109,7 @@ class VectorLabeler:
         if here.size:
             self._take_polygons(seen, self.view.look(picture), here, place)
         for lines in self.lines:
-            self._take_lines(seen, lines, picture, place)
+            self._take_lines(seen, lines, picture, window)
         return seen
 
     def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
@@ -137,34 +141,41 @@ class VectorLabeler:
         height, width = self.view.cube.grid.shape
         x0, y0, x1, y1 = self.bounds[number].clip(0, [width, height, width, height])
         inside = rows.start <= y0 and y1 <= rows.stop and cols.start <= x0 and x1 <= cols.stop
-        return bool(inside or is_large(self.bounds[number : number + 1])[0])
+        return bool(inside or self.large[number])
 
     def _masks(
         self, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window
     ) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
         """SAM's mask of each polygon in a window, and how well it fits; large ones are looked at whole."""
         rows, cols = place
-        large = is_large(self.bounds[numbers])
+        large = self.large[numbers]
         found = segment_boxes(asked, self.bounds[numbers[~large]] - [cols.start, rows.start, cols.start, rows.start])
         for number, by_itself in zip(numbers.tolist(), large.tolist(), strict=True):
             if by_itself:
-                whole = large_mask(self.view, self.bounds[number])
+                whole = self._seen_whole(number)
                 yield number, whole.at(place), whole.score
             else:
                 yield number, *next(found)
 
-    def _take_lines(self, into: Seen, lines: Lines, picture: NDArray[np.uint8], place: Window) -> None:
-        found = look_beside(lines, picture, place, self.known[lines.klass])
+    def _take_lines(self, into: Seen, lines: Lines, picture: NDArray[np.uint8], window: Window) -> None:
+        place, known = self.view.around(window), self.known[lines.klass]
+        found = look_beside(lines, picture, place, known)
         if found is None:
             return
         road, _ = tidied(found.logit > 0, SPECK)
+        if not known.taught:  # a line's place alone says less than SAM's masks
+            road &= into.label == 0
         number, away = found.beside.number, found.beside.away
         sure = 1 / (1 + np.exp(-found.logit))
         into.know((away < REACH) & (into.kind == FAR), BESIDE, sure)
         into.paint(road, lines.klass, instance=lines.numbers[number] + 1)
         into.know(road, LINE, sure)
-        own = away <= 1
-        covered, agreed = (np.bincount(number[w], minlength=len(lines.numbers)) for w in (own, own & road))
+        inner = within(window, place)
+        own = away[inner] <= 1
+        covered, agreed = (
+            np.bincount(number[inner][which], minlength=len(lines.numbers)) for which in (own, own & road[inner])
+        )
+        # Such a part of a line is told, and keeps the little that the picture shows of it.
         for which in np.flatnonzero((covered >= SPECK) & (agreed < EVIDENCE * covered)).tolist():
-            share = float(agreed[which] / covered[which])
-            into.dropped.append(Dropped(lines.klass, share, lines.bounds(which, place)))
+            if (box := lines.bounds(which, window)) is not None:
+                into.dropped.append(Dropped(lines.klass, float(agreed[which] / covered[which]), box))

@@ -27,6 +27,8 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         and 4 pixels the gradient and the two curvatures, per width; the grey's deviation around 3 pixels. What lies
         within 64 pixels counts.
     """
+    rows, cols = picture.shape[:2]
+    picture = np.pad(picture, ((0, int(rows == 1)), (0, int(cols == 1)), (0, 0)), mode="edge")  # differences take two
     colours: NDArray[np.float32] = picture.astype(np.float32) / np.float32(255)
     grey: NDArray[np.float32] = colours.mean(2, dtype=np.float32)
     found = [colours[..., band] for band in range(3)]
@@ -36,7 +38,7 @@ def appearance(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         found += _line_filters(_mean(grey, width), width)
     spread = _mean(grey**2, _TEXTURE) - _mean(grey, _TEXTURE) ** 2
     found.append(np.sqrt(np.maximum(spread, 0)))
-    return np.stack(found, axis=-1)
+    return np.stack(found, axis=-1)[:rows, :cols]
 
 
 def _mean(values: NDArray[np.float32], width: float) -> NDArray[np.float32]:

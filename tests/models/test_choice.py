@@ -44,7 +44,7 @@ def test_float32_takes_the_first_that_agrees_whatever_the_clock_says(unet, monke
 def test_float32_falls_back_on_what_can_be_built(unet, monkeypatch):
     monkeypatch.setattr("models.runtime._fused", lambda *_: 1 / 0)
     choice = choose_runtime(*unet, precision="float32", tiles_ahead=10**9)
-    assert choice.runtime == REFERENCE
+    assert choice.runtime.kind == REFERENCE.kind  # in float32, or in bfloat16 where the processor is fast at it
     assert all("cannot be run fused here" in trial.refused for trial in choice.trials[1:])
 
 
@@ -61,7 +61,7 @@ def test_auto_takes_the_fastest_of_those_that_agree_and_keeps_what_it_saw(unet):
 def test_little_work_pays_for_no_trial(unet):
     assert [trial.runtime for trial in choose_runtime(*unet, tiles_ahead=choices.FEW).trials] == [REFERENCE]
     choice = choose_runtime(*unet, tiles_ahead=choices.FEW + 1)
-    assert choice.runtime == REFERENCE
+    assert choice.runtime.kind == REFERENCE.kind  # in float32, or in bfloat16 where the processor is fast at it
     assert all("too few" in trial.refused for trial in choice.trials[1:])
     assert len(choice.trials) > 1
 
@@ -72,7 +72,7 @@ def test_what_cannot_be_built_is_kept_with_the_reason(unet, monkeypatch):
 
     monkeypatch.setattr("models.fused.fuse", no_library)
     choice = choose_runtime(*unet, tiles_ahead=10**6)
-    assert choice.runtime == REFERENCE
+    assert choice.runtime.kind == REFERENCE.kind  # in float32, or in bfloat16 where the processor is fast at it
     assert "oneDNN is not there" in by_runtime(choice)[Runtime("fused")].refused
 
 
@@ -84,7 +84,7 @@ def test_what_draws_another_map_is_refused_however_fast(unet, monkeypatch):
 
     monkeypatch.setattr(runtime, "_fused", wrong)
     choice = choose_runtime(*unet, tiles_ahead=10**6)
-    assert choice.runtime == REFERENCE
+    assert choice.runtime.kind == REFERENCE.kind  # in float32, or in bfloat16 where the processor is fast at it
     trial = by_runtime(choice)[Runtime("fused")]
     assert trial.seconds < choice.seconds
     assert "not safely 99.5%" in trial.refused

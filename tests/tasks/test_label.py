@@ -150,11 +150,13 @@ def test_a_few_labelled_windows(weights, small, world):
 def test_examples_must_show_every_class_inside_the_scene(weights, small, world):
     asked = {"method": "few-shot", "examples": world.truth, "from_truth": True}
     names = ("other", "building", "other", "other", "other", "other")
-    with pytest.raises(UnusableInput, match=r"no road, which the map has.*--classes other,building\."):
+    with pytest.raises(UnusableInput, match=r"show no road, which the map has.*--classes other,building\."):
         label(small, **asked, example_windows=("0,0,380",), truth_classes=names)
     with pytest.raises(UnusableInput, match="row 10, column 9999 reaches outside the scene"):
-        label(small, **asked, example_windows=("10,9999,512",))
-    with pytest.raises(ValueError, match="window was '0,0', expected ROW,COLUMN,SIZE in pixels, such as 0,512,512"):
+        label(small, **asked, example_windows=("10,9999,512",), truth_classes=names)
+    with pytest.raises(
+        ValueError, match="window was '0,0', expected ROW,COLUMN,SIZE in pixels, such as 0,512,512, with a size"
+    ):
         label(small, **asked, example_windows=("0,0",))
 
 

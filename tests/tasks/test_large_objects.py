@@ -70,4 +70,6 @@ def test_a_coarse_pixel_is_so_many_of_the_grid():
 
 def test_which_are_large():
     boxes = np.array([[0.0, 0.0, LARGE + 1, 10.0], [5.0, 5.0, 5.0 + LARGE, 5.0 + LARGE], [0.0, 0.0, 9.0, 2 * LARGE]])
-    np.testing.assert_array_equal(is_large(boxes), [True, False, True])
+    np.testing.assert_array_equal(is_large(boxes, (9999, 9999)), [True, False, True])
+    np.testing.assert_array_equal(is_large(boxes, (100, 9999)), [True, False, False])
+    assert not is_large(np.array([[0.0, 0.0, 9000, 10]]), (9999, 9999)).any(), "windows see what is larger still"

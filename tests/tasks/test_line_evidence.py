@@ -105,7 +105,7 @@ def test_a_line_that_the_picture_does_not_show_is_listed(scene):
     assert isinstance(dropped, Dropped)
     assert dropped.klass == ROAD
     assert dropped.score < 0.2
-    assert shapely.box(*dropped.box).buffer(1).contains(shapely.clip_by_rect(shapes.geometry[4], 704, 320, 1000, 832))
+    assert shapely.box(*dropped.box).buffer(1).contains(shapely.clip_by_rect(shapes.geometry[4], 768, 384, 1000, 768))
     rows, cols = found.seen
     assert iou(found.label == ROAD, truth[rows, cols]) > 0.7
     numbers = np.unique(found.instance[found.label == ROAD])
