@@ -32,7 +32,7 @@ def test_labels_without_meaning_are_not_remembered():
 
 
 def test_rare_labels_count_as_much_as_common_ones():
-    features, true, _, parts = rough(20_000)
+    features, true, _, parts = rough(40_000)
     rare = true & (RNG.random(len(true)) < 0.05)
     kept = rare | ~true
     logits = CrossFitted().fit(features[kept], true[kept], parts[kept]).logits(features, parts)
