@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.prompts import Prompted, prompted_tile
+from benchmarks.prompts import Prompted, prompted
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.label_params import LabelParams
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in chosen.tiles:
             for seed in chosen.seeds:
-                tile = prompted_tile(number, seed, Path(folder), progress=Silent())
+                tile = prompted(f"dubai/{number}", seed, Path(folder), progress=Silent())
                 counts[number, seed] = counts_of(tile)
                 print(f"tile {number}, seed {seed}: {counts[number, seed].sum():,} pixels", flush=True)
     print("| tile | pixels | right | calibration error | AUROC |\n|---|---|---|---|---|")

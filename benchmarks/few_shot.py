@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labels import BUILDING, ROAD, iou
+from benchmarks.labels import iou
+from benchmarks.samples import BUILDING, ROAD
 from flows import steps
 from infra.progress import Silent
 from infra.settings import settings

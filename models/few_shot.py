@@ -11,14 +11,13 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from infra.errors import UnusableInput
+from models.surroundings import Surroundings
 
 UNDECIDED = 255
 """The class of a pixel that the examples do not label."""
@@ -62,8 +61,7 @@ class FewShot:
                 "add example windows that show another class."
             )
         self._prior = (counts[self.ids] / counts.sum()) ** PRIOR
-        flat = np.concatenate([e.reshape(len(e), -1).T for e in embeddings])
-        self._pca = PCA(min(COMPONENTS, *flat.shape), whiten=True, random_state=0).fit(flat)
+        self._surroundings = Surroundings(COMPONENTS).fit(embeddings)
         share = np.minimum(1.0, SAMPLE / np.maximum(counts, 1))
         chance = np.random.default_rng(0)
         features, labels = [], []
@@ -109,9 +107,7 @@ class FewShot:
     def _features(
         self, look: NDArray[np.float32], embedding: NDArray[np.float32], cells: tuple[float, float]
     ) -> NDArray[np.float32]:
-        """(y, x, d + components): the embedding is interpolated between its cells' middles."""
-        parts = self._pca.transform(embedding.reshape(len(embedding), -1).T).T.reshape(-1, *embedding.shape[1:])
-        rows, cols = ((np.arange(n) + 0.5) * cell - 0.5 for n, cell in zip(look.shape[:2], cells, strict=True))
-        places = np.meshgrid(rows, cols, indexing="ij")
-        smooth = [ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in parts]
-        return np.concatenate([look, np.stack(smooth, axis=-1)], axis=-1, dtype=np.float32)
+        """(y, x, d + components)."""
+        rows, cols = (axis.ravel() for axis in np.indices(look.shape[:2]))
+        around = self._surroundings.at(embedding, rows, cols, cells=cells)
+        return np.concatenate([look, around.reshape(*look.shape[:2], -1)], axis=-1, dtype=np.float32)

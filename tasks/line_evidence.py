@@ -1,10 +1,11 @@
 """Roads along lines that lie only roughly where the roads are: what the picture shows decides, beside the line.
 
 A map's line is moved by metres, and its width is a guess. Yet most of what lies right on the lines of a scene is road,
-and most of what lies beyond their width is not: from the pixels of both a classifier learns what this scene's roads
-look like, and is asked about every pixel near a line. Its answer and the distance from the line together say what is
-road, and so where it runs and how wide it is (`benchmarks/labels.py` measures it). Segment Anything, asked by points
-along a line and by the line as a mask, was no better than the line with a good width.
+and most of what lies beyond their width is not: from the pixels of both classifiers learn what this scene's roads look
+like, to the eye and to Segment Anything, and are asked about every pixel near a line. Their answer and the distance
+from the line together say what is road, and so where it runs and how wide it is (`benchmarks/labels.py` measures it).
+Segment Anything's own masks, asked for by points along a line and by the line as a mask, were no better than the line
+with a good width.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.cross_fitted import CrossFitted
+from models.segmenter import EncodedWindow, embedding_of
+from models.surroundings import Surroundings
 from tasks.raster.appearance import appearance
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, windows
 from tasks.raster.lines import Beside, beside
 from tasks.raster.vectors import Shapes
-from tasks.sam_view import CORE, Pictures
+from tasks.sam_view import CORE, SamView
 
 ON, OFF, FAR = 1 / 7, 0.6, 3.0
 """Half widths from a line: within the first is taught as road, from the second to the third as none."""
@@ -30,12 +33,14 @@ SAMPLE, PLACES = 2000, 64
 """Pixels of either kind that a window gives, and windows that a scene gives."""
 SQUARE = 256
 """Pixels a side of a chequerboard's squares: what black ones teach is asked of white ones, and the reverse."""
-SLOPE, EDGE = 1.75, 1.05
+SLOPE, EDGE = 1.35, 1.05
 """The logit falls by so much every half width, and is none at so many."""
 REACH = 2.0
 """Half widths beyond which nothing is of a line."""
 SMOOTH = 1.5
 """Pixels over which neighbours' logits are averaged."""
+COMPONENTS = 48
+"""Of SAM's embedding, those in which a scene's windows differ most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,64 +100,115 @@ def all_lines(shapes: Shapes) -> list[Lines]:
     return [Lines(shapes, klass) for klass in np.unique(shapes.label[shapes.width > 0]).tolist()]
 
 
-def learn_lines(pictures: Pictures, shapes: Shapes) -> dict[int, CrossFitted]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the lines of a class look like in a scene.
+
+    Two pairs of classifiers: of which one goes by a pixel's look alone, and one by what SAM makes of its surroundings
+    too. They err differently.
+    """
+
+    surroundings: Surroundings
+    by_look: CrossFitted
+    by_both: CrossFitted
+
+    @property
+    def taught(self) -> bool:
+        """Whether there was enough to learn from."""
+        return self.by_look.taught
+
+    def logits(
+        self, asked: EncodedWindow, picture: NDArray[np.uint8], which: NDArray[np.bool_], parts: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """How much a picture speaks for the class at some of its pixels, were half of all pixels of it."""
+        look = appearance(picture)[which]
+        cells = asked.sam.cells(asked.shape)
+        around = self.surroundings.at(embedding_of(asked), *np.nonzero(which), cells=cells)
+        by_look = self.by_look.logits(look, parts)
+        by_both = self.by_both.logits(np.concatenate([look, around], axis=1), parts)
+        mean: NDArray[np.float32] = np.mean([by_look, by_both], axis=0)
+        return mean
+
+
+def learn_lines(view: SamView, shapes: Shapes) -> dict[int, Known]:
     """What a scene's roads look like, by the lines of a map.
 
     Args:
-        pictures: the scene.
+        view: SAM before the scene.
         shapes: the map; polygons are left out.
 
     Returns:
-        A classifier for each class that has lines.
+        What is known of each class that has lines.
     """
-    found = {}
-    for lines in all_lines(shapes):
-        found[lines.klass] = CrossFitted()
-        taught = [_lesson(pictures, pictures.around(place), lines) for place in lines.places(pictures.cube)]
-        if taught:
-            features, labels, parts = (np.concatenate(part) for part in zip(*taught, strict=True))
-            found[lines.klass].fit(features, labels, parts)
-    return found
+    return {lines.klass: _learn(view, lines) for lines in all_lines(shapes)}
 
 
-def look_beside(lines: Lines, picture: NDArray[np.uint8], place: Window, known: CrossFitted) -> Evidence | None:
+def _learn(view: SamView, lines: Lines) -> Known:
+    known = Known(Surroundings(COMPONENTS), CrossFitted(), CrossFitted())
+    lessons = [_lesson(view, view.around(place), lines) for place in lines.places(view.cube)]
+    if lessons:
+        known.surroundings.fit([one.embedding[:, ::2, ::2] for one in lessons])
+        look, labels, parts = (
+            np.concatenate([getattr(one, name) for one in lessons]) for name in ("look", "labels", "parts")
+        )
+        around = np.concatenate(
+            [known.surroundings.at(one.embedding, *np.nonzero(one.taken), cells=one.cells) for one in lessons]
+        )
+        known.by_look.fit(look, labels, parts)
+        known.by_both.fit(np.concatenate([look, around], axis=1), labels, parts)
+    return known
+
+
+def look_beside(
+    around: Beside, asked: EncodedWindow, picture: NDArray[np.uint8], place: Window, known: Known
+) -> Evidence:
     """What the picture says of the pixels along lines.
 
     Args:
-        lines: those of one class.
+        around: the nearest line of each pixel of the window.
+        asked: the picture before SAM.
         picture: (y, x, 3) uint8 RGB of the window.
         place: the window.
         known: what `learn_lines` found for the class.
-
-    Returns:
-        None where no line comes near.
     """
-    around = lines.beside(place)
-    if around is None:
-        return None
     near = around.away < FAR
     logit = np.zeros(near.shape, np.float32)
     if known.taught:
-        logit[near] = known.logits(appearance(picture)[near], _parts(place)[near])
+        logit[near] = known.logits(asked, picture, near, _parts(place)[near])
     logit = ndimage.gaussian_filter(logit, SMOOTH) - SLOPE * (around.away - EDGE)
     logit[around.away >= REACH] = -np.inf
     return Evidence(around, logit)
 
 
-def _lesson(
-    pictures: Pictures, place: Window, lines: Lines
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
-    """Pixels on lines and off them: features, labels and parts."""
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """Pixels on lines and off them."""
+
+    embedding: NDArray[np.float32]
+    cells: tuple[float, float]
+    taken: NDArray[np.bool_]
+    """(y, x) which pixels of the window."""
+    look: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+    parts: NDArray[np.intp]
+
+
+def _lesson(view: SamView, place: Window, lines: Lines) -> _Lesson:
     around = lines.beside(place)
-    valid = pictures.cube.read(place, bands=())[1]
+    valid = view.cube.read(place, bands=())[1]
     away = np.where(valid, np.inf if around is None else around.away, np.inf)
     chance = np.random.default_rng((place[0].start, place[1].start))
     on, off = (
         chance.permutation(np.flatnonzero(which))[:SAMPLE] for which in (away <= ON, (away > OFF) & (away < FAR))
     )
-    taken = np.sort(np.concatenate([on, off]))
-    features = appearance(pictures.picture(place)).reshape(away.size, -1)[taken]
-    return features, np.isin(taken, on), _parts(place).ravel()[taken]
+    taken = np.zeros(away.shape, bool)
+    taken.flat[on] = taken.flat[off] = True
+    picture = view.picture(place)
+    asked = view.look(picture)
+    cells = asked.sam.cells(asked.shape)
+    return _Lesson(
+        embedding_of(asked), cells, taken, appearance(picture)[taken], away[taken] <= ON, _parts(place)[taken]
+    )
 
 
 def _parts(place: Window) -> NDArray[np.intp]:

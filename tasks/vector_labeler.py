@@ -10,13 +10,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from models.cross_fitted import CrossFitted
 from models.sam_automatic import tidied
 from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
 from tasks.labelers import HALO, Dropped, Labelled
 from tasks.large_objects import is_large, large_mask
-from tasks.line_evidence import REACH, Lines, all_lines, look_beside
+from tasks.line_evidence import REACH, Evidence, Known, Lines, all_lines, look_beside
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of, within
@@ -72,7 +71,7 @@ class VectorLabeler:
 
     window, halo, pieces = CORE, HALO, False
 
-    def __init__(self, view: SamView, shapes: Shapes, known: Mapping[int, CrossFitted]) -> None:
+    def __init__(self, view: SamView, shapes: Shapes, known: Mapping[int, Known]) -> None:
         """Take vectors to label by.
 
         Args:
@@ -105,11 +104,14 @@ class VectorLabeler:
         seen = Seen.nothing(shape_of(place))
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
         here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
-        picture = self.view.picture(place)
-        if here.size:
-            self._take_polygons(seen, self.view.look(picture), here, place)
-        for lines in self.lines:
-            self._take_lines(seen, lines, picture, window)
+        near = [(lines, around) for lines in self.lines if (around := lines.beside(place)) is not None]
+        if here.size or near:
+            picture = self.view.picture(place)
+            asked = self.view.look(picture)
+            self._take_polygons(seen, asked, here, place)
+            for lines, around in near:
+                evidence = look_beside(around, asked, picture, place, self.known[lines.klass])
+                self._take_lines(seen, lines, evidence, window)
         return seen
 
     def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
@@ -157,13 +159,10 @@ class VectorLabeler:
             else:
                 yield number, *next(found)
 
-    def _take_lines(self, into: Seen, lines: Lines, picture: NDArray[np.uint8], window: Window) -> None:
-        place, known = self.view.around(window), self.known[lines.klass]
-        found = look_beside(lines, picture, place, known)
-        if found is None:
-            return
+    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, window: Window) -> None:
+        place = self.view.around(window)
         road, _ = tidied(found.logit > 0, SPECK)
-        if not known.taught:  # a line's place alone says less than SAM's masks
+        if not self.known[lines.klass].taught:  # a line's place alone says less than SAM's masks
             road &= into.label == 0
         number, away = found.beside.number, found.beside.away
         sure = 1 / (1 + np.exp(-found.logit))

@@ -15,7 +15,6 @@ from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.raster.cube import Cube
-from tasks.raster.picture import rgb_bands
 from tasks.raster.texts import texts_of
 from tasks.raster.truth import Truth, VectorTruth, file_fingerprint
 from tasks.raster.vectors import Shapes, read_shapes
@@ -24,12 +23,12 @@ from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
-    from models.cross_fitted import CrossFitted
     from models.few_shot import FewShot
+    from tasks.line_evidence import Known
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 2, "few-shot": 2, "automatic": 1, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 3, "few-shot": 2, "automatic": 1, "text": 2}
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
@@ -52,7 +51,7 @@ class Way:
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
     learnt: FewShot | None = None
-    lines: Mapping[int, CrossFitted] = field(default_factory=dict)
+    lines: Mapping[int, Known] = field(default_factory=dict)
     """What the classes that come as lines look like."""
 
     @property
@@ -120,18 +119,17 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         texts_of(workspace.classes.names, params.texts)
     if params.sam_checkpoint is None:
         fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
-    if way.method == "vectors":
-        from tasks.line_evidence import learn_lines
-        from tasks.sam_view import Pictures
-
-        cube = workspace.cube()
-        return replace(way, lines=learn_lines(Pictures(cube, rgb_bands(cube.bands)), _shapes(way, workspace)))
-    if way.method != "few-shot":
+    if way.method not in {"vectors", "few-shot"}:
         return way
-    from tasks.few_shot_labeler import learn
     from tasks.sam_view import SamView
 
     view = SamView.of(workspace.store, workspace.cube(), params, device=device)
+    if way.method == "vectors":
+        from tasks.line_evidence import learn_lines
+
+        return replace(way, lines=learn_lines(view, _shapes(way, workspace)))
+    from tasks.few_shot_labeler import learn
+
     return replace(
         way, learnt=learn(params, view, _truth(way, workspace), classes=workspace.classes, progress=progress)
     )
