@@ -21,7 +21,6 @@ from benchmarks.prompts import Prompted, prompted
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.label_params import LabelParams
-from tasks.line_evidence import learn_lines
 from tasks.raster.blend import TOP
 from tasks.raster.certainty import FILE, SHAPE, table_of
 from tasks.raster.classes import IGNORE
@@ -29,7 +28,7 @@ from tasks.raster.grid import shape_of, windows, within
 from tasks.raster.reliability import Reliability
 from tasks.raster.vectors import read_shapes
 from tasks.sam_view import SamView
-from tasks.vector_labeler import VectorLabeler
+from tasks.vector_labeler import VectorLabeler, learn
 from tasks.workspace import open_workspace
 
 HOME = Path(__file__).resolve().parents[1] / "tasks" / "raster" / FILE
@@ -41,7 +40,7 @@ def counts_of(tile: Prompted) -> NDArray[np.int64]:
     cube = workspace.cube()
     view = SamView.of(workspace.store, cube, LabelParams(), device="cpu")
     shapes = read_shapes(tile.vectors, workspace.grid, workspace.classes, vector_class=None, road_width=tile.road_width)
-    labeler = VectorLabeler(view, shapes, learn_lines(view, shapes))
+    labeler = VectorLabeler(view, shapes, learn(view, shapes))
     counts = np.zeros((2, int(np.prod(SHAPE))), np.int64)
     for window in windows((cube.grid.shape[0], cube.grid.shape[1]), labeler.window):
         place = view.around(window)

@@ -58,8 +58,10 @@ def scored(found: NDArray[np.uint8], truth: NDArray[np.uint8], shown: list[tuple
     return iou(found == BUILDING, rest, BUILDING), iou(found == ROAD, rest, ROAD)
 
 
-def measured(number: int, draw: int, folder: Path, *, network: int) -> list[tuple[str, float, float]]:
-    """Label a tile by windows of it, and train on them for so many steps."""
+def measured(
+    number: int, draw: int, folder: Path, *, network: int
+) -> tuple[list[tuple[int, int]], list[tuple[str, float, float]]]:
+    """The windows of a draw, and IoUs of building and road: of few-shot labels, and of a network trained on them."""
     scene, truth_file = write_scene(settings().data_dir / "dubai", number, folder)
     workspace = folder / f"few{number}"
     if not workspace.exists():
@@ -67,7 +69,6 @@ def measured(number: int, draw: int, folder: Path, *, network: int) -> list[tupl
     with rasterio.open(truth_file) as source:
         truth = source.read(1)
     shown = drawn(truth, draw)
-    print(f"tile {number}, draw {draw}: windows at (row, column) {shown}", flush=True)
     known = np.full_like(truth, IGNORE)
     for row, column in shown:
         known[row : row + SIDE, column : column + SIDE] = truth[row : row + SIDE, column : column + SIDE]
@@ -93,7 +94,7 @@ def measured(number: int, draw: int, folder: Path, *, network: int) -> list[tupl
         steps.mosaic(str(workspace), progress=Silent())
         with rasterio.open(workspace / "products" / "classes.tif") as source:
             found.append((f"network, {network} steps", *scored(source.read(1), truth, shown)))
-    return found
+    return shown, found
 
 
 def main() -> None:
@@ -109,7 +110,9 @@ def main() -> None:
         for number in chosen.tiles:
             for draw in chosen.draws:
                 network = chosen.steps if chosen.network else 0
-                for name, building, road in measured(number, draw, Path(folder), network=network):
+                windows, found = measured(number, draw, Path(folder), network=network)
+                print(f"tile {number}, draw {draw}: windows at (row, column) {windows}", flush=True)
+                for name, building, road in found:
                     means.setdefault(name, []).append((building + road) / 2)
                     print(f"| {number} | {draw} | {name} | {building:.3f} | {road:.3f} |", flush=True)
     for name, values in means.items():

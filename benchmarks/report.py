@@ -1,6 +1,8 @@
-"""Read Dubai tile 8 with the shipped model and write its score into model.json. The only script that reads tile 8.
+"""Read Dubai tile 8. The only script that does.
 
-    python benchmarks/report.py [--model dubai]
+    python -m benchmarks.report model [--model default]    map it, score the map, and write the score into model.json
+    python -m benchmarks.report labels [--seeds 0 1 2 3 4]   label it by wrong vectors, and score labels and confidence
+    python -m benchmarks.report few-shot [--draws 0 1 2] [--steps 1000]   label it by windows of it; train on the same
 
 Each reading is written down with the commit in docs/readings.md: choices are made on tiles 1 to 6, tile 8 only reports.
 """
@@ -12,41 +14,43 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+from infra.progress import Silent
 from infra.settings import settings
 from models.card import load_card
 from models.checkpoint import save_card
 from tasks.model import find_model
+from tasks.raster.certainty import known_table
 from tasks.raster.dubai import ATTRIBUTION, write_scene
 
 READINGS = Path(__file__).resolve().parent.parent / "docs" / "readings.md"
-HEAD = """# Readings of Dubai tile 8
-
-Tile 8 is never trained or tuned on. Each time it is read, `benchmarks/report.py` adds a line here.
-
-| when | commit | model's sha256 | mean IoU | building | road | land | vegetation | water | pixel accuracy |
-|---|---|---|---|---|---|---|---|---|---|
-"""
 CLASSES = ("building", "road", "land", "vegetation", "water")
 
 
-def main() -> None:
-    """Map tile 8, score it, write the score down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--out", type=Path, help="keep the workspace here")
-    options = parser.parse_args()
-    folder = find_model(options.model)
+def write_down(what: str, *cells: str) -> None:
+    """Add a reading to the table under a heading."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, stdout=subprocess.PIPE, text=True)
+    row = "| " + " | ".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M}", commit.stdout.strip(), *cells]) + " |\n"
+    before, heading, rest = READINGS.read_text().partition(f"\n## {what}\n")
+    table, line, after = rest.partition("\n## ")
+    READINGS.write_text(before + heading + table.rstrip("\n") + "\n" + row + line + after)
+    print(row, end="", flush=True)
+
+
+def read_model(name: str) -> None:
+    """Map the tile, score the map, write the score into the model's card."""
+    folder = find_model(name)
     card = load_card(folder)
     with tempfile.TemporaryDirectory(prefix="geoloom-report-") as scratch:
-        out = options.out or Path(scratch) / "map"
+        out = Path(scratch) / "map"
         scene, truth = write_scene(settings().data_dir / "dubai", 8, Path(scratch))
         words = ["map", str(scene), "--out", str(out), "--model", str(folder), "--evaluate.truth", str(truth), "--json"]
-        command = [sys.executable, "-m", "flows.cli", *words]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        print(done.stdout.strip().splitlines()[-1])
+        subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True)
         scores = json.loads((out / "products" / "scores.json").read_text())
     iou = dict(zip(scores["classes"], scores["iou"], strict=True))
     found = {
@@ -56,13 +60,54 @@ def main() -> None:
         "data": f"{ATTRIBUTION}, tile 8",
     }
     save_card(folder, card.model_copy(update={"scores": card.scores | {"dubai_tile_8": found}}))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, stdout=subprocess.PIPE, text=True)
-    row = [f"{datetime.now(UTC):%Y-%m-%d %H:%M}", commit.stdout.strip(), card.weights_sha256[:12]]
-    row += [f"{v:.3f}" for v in (scores["mean_iou"], *found["iou"].values(), scores["pixel_accuracy"])]
-    text = READINGS.read_text() if READINGS.exists() else HEAD
-    READINGS.write_text(text + "| " + " | ".join(row) + " |\n")
-    print("\n".join(f"{name:<12} {value:.3f}" for name, value in found["iou"].items()))
-    print(f"{'mean':<12} {scores['mean_iou']:.3f}\n{'pixels':<12} {scores['pixel_accuracy']:.3f}")
+    values = (scores["mean_iou"], *found["iou"].values(), scores["pixel_accuracy"])
+    write_down("The model", card.weights_sha256[:12], *(f"{value:.3f}" for value in values))
+
+
+def read_labels(seeds: Sequence[int]) -> None:
+    """Label the tile by boxes and lines that are wrong, and score the labels and their confidence."""
+    from benchmarks.certainty import counts_of, judged
+    from benchmarks.labels import measured
+    from benchmarks.prompts import prompted
+
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            tile = prompted("dubai/8", seed, Path(folder), progress=Silent())
+            gain = measured(tile)
+            assert gain.building is not None
+            assert gain.road is not None
+            sure = judged(counts_of(tile), known_table() / 254)
+            cells = [f"{a:.3f} | {b:.3f} | {b - a:+.3f}" for a, b in (gain.building, gain.road)]
+            write_down("Labels by vectors", str(seed), *cells, f"{sure.error:.3f}", f"{sure.separation:.3f}")
+
+
+def read_few_shot(draws: Sequence[int], steps: int) -> None:
+    """Label the tile by a few windows of it, and by a network that was trained on the same windows."""
+    from benchmarks.few_shot import measured
+
+    with tempfile.TemporaryDirectory() as folder:
+        for draw in draws:
+            windows, found = measured(8, draw, Path(folder), network=steps)
+            for name, building, road in found:
+                scores = (f"{value:.3f}" for value in (building, road, np.mean([building, road])))
+                write_down("A few labelled windows", str(draw), str(windows)[1:-1], name, *scores)
+
+
+def main() -> None:
+    """Read what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("model", "labels", "few-shot"))
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=1000, help="few-shot: of training; 0 for none")
+    options = parser.parse_args()
+    if options.what == "model":
+        read_model(options.model)
+    elif options.what == "labels":
+        read_labels(options.seeds)
+    else:
+        read_few_shot(options.draws, options.steps)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ WINDOW = 512
 
 def segment_boxes(
     window: EncodedWindow, boxes: NDArray[np.float64], *, slack: float = 0.05, batch: int = 8
-) -> Iterator[tuple[NDArray[np.bool_], float]]:
+) -> Iterator[tuple[NDArray[np.float32], float]]:
     """The object in each box, one after the other: a window may have more boxes than there is memory for masks.
 
     Args:
@@ -33,9 +33,10 @@ def segment_boxes(
         batch: boxes decoded at once.
 
     Returns:
-        A mask (y, x) and a score in 0..1 a box, in the boxes' order; SAM is asked as they are taken. The score is its
-        predicted IoU times the IoU of the mask's own box with the given one: its rank correlation with the true IoU
-        is 0.50, against 0.41 for the predicted IoU alone. A box outside the window gets an empty mask and score 0.
+        Logits (y, x), above 0 on the object and -inf beyond the slack, and a score in 0..1 a box, in the boxes' order;
+        SAM is asked as they are taken. The score is its predicted IoU times the IoU of the mask's own box with the
+        given one: its rank correlation with the true IoU is 0.50, against 0.41 for the predicted IoU alone. A box
+        outside the window has no object and score 0.
 
     Raises:
         UnusableInput: boxes of another shape, or upside down.
@@ -50,23 +51,23 @@ def segment_boxes(
 
 def _each(
     window: EncodedWindow, boxes: NDArray[np.float64], slack: float, batch: int
-) -> Iterator[tuple[NDArray[np.bool_], float]]:
+) -> Iterator[tuple[NDArray[np.float32], float]]:
     there = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     answers = _in_batches(window, boxes[there], batch)
     for box, is_there in zip(boxes, there, strict=True):
-        mask, score = np.zeros(window.shape, bool), 0.0
+        logit, score = np.full(window.shape, -np.inf, np.float32), 0.0
         if is_there:
             found, predicted = next(answers)
             around = _around(box, slack, window.shape)
-            mask[around] = found[around]
-            score = min(max(predicted, 0.0), 1.0) * _box_agreement(mask, box)
-        yield mask, score
+            logit[around] = found[around]
+            score = min(max(predicted, 0.0), 1.0) * _box_agreement(logit > 0, box)
+        yield logit, score
 
 
 def _in_batches(
     window: EncodedWindow, boxes: NDArray[np.float64], batch: int
-) -> Iterator[tuple[NDArray[np.bool_], float]]:
-    """A mask (y, x) a box and its predicted IoU."""
+) -> Iterator[tuple[NDArray[np.float32], float]]:
+    """Logits (y, x) a box and its predicted IoU."""
     for start in range(0, len(boxes), batch):
         found, quality = _asked(window, Prompts(boxes=boxes[start : start + batch].astype(np.float32)))
         yield from zip(found, quality.tolist(), strict=True)
@@ -89,8 +90,8 @@ def _box_agreement(mask: NDArray[np.bool_], box: NDArray[np.float64]) -> float:
     return common / (float(np.prod(own[2:] - own[:2])) + float(np.prod(box[2:] - box[:2])) - common)
 
 
-def _asked(window: EncodedWindow, prompts: Prompts) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """One mask a prompt, (n, y, x), and its predicted IoU, (n,)."""
+def _asked(window: EncodedWindow, prompts: Prompts) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits of one mask a prompt, (n, y, x), and its predicted IoU, (n,)."""
     low, quality = window.sam.decode(window, prompts, multimask=False)
-    masks = window.sam.enlarge(low[:, 0], window.shape) > 0
-    return masks.cpu().numpy(), quality[:, 0].cpu().numpy()
+    logits = window.sam.enlarge(low[:, 0], window.shape)
+    return logits.cpu().numpy(), quality[:, 0].cpu().numpy()

@@ -123,7 +123,8 @@ def _snapped(classes: NDArray[np.intp], likely: NDArray[np.float32], asked: Enco
     boxes = [[box[1].start, box[0].start, box[1].stop, box[0].stop] for _, box, _ in objects]
     found = segment_boxes(asked, np.array(boxes, float).reshape(-1, 4))
     result = classes.copy()
-    for (klass, box, part), (mask, score) in zip(objects, found, strict=True):
+    for (klass, box, part), (logit, score) in zip(objects, found, strict=True):
+        mask = logit > 0
         own = np.zeros(classes.shape, bool)
         own[box] = part
         if score < AGREES or np.count_nonzero(own & mask) < AGREES * np.count_nonzero(own | mask):

@@ -25,9 +25,9 @@ COARSEST = 16
 
 @dataclass(frozen=True, slots=True)
 class LargeMask:
-    """SAM's mask of an object, coarse."""
+    """SAM's mask of an object, coarse, as logits."""
 
-    mask: NDArray[np.bool_]
+    logit: NDArray[np.float16]
     row: int
     column: int
     """Of the grid, where its first pixel begins."""
@@ -35,15 +35,16 @@ class LargeMask:
     """Pixels of the grid a side of one of its own."""
     score: float
 
-    def at(self, place: Window) -> NDArray[np.bool_]:
-        """(y, x) bool: the mask in a window of the grid."""
-        found = np.zeros(shape_of(place), bool)
+    def at(self, place: Window) -> NDArray[np.float32]:
+        """(y, x) the logits in a window of the grid, -inf where it was not looked."""
+        found = np.full(shape_of(place), -np.inf, np.float32)
         rows, cols = (
             (np.arange(s.start, s.stop) - first) // self.factor
             for s, first in zip(place, (self.row, self.column), strict=True)
         )
-        inside = ((rows >= 0) & (rows < self.mask.shape[0]))[:, None] & (cols >= 0) & (cols < self.mask.shape[1])
-        found[inside] = self.mask[rows.clip(0, self.mask.shape[0] - 1)][:, cols.clip(0, self.mask.shape[1] - 1)][inside]
+        height, width = self.logit.shape
+        inside = ((rows >= 0) & (rows < height))[:, None] & (cols >= 0) & (cols < width)
+        found[inside] = self.logit[rows.clip(0, height - 1)][:, cols.clip(0, width - 1)][inside]
         return found
 
 
@@ -55,12 +56,13 @@ def is_large(boxes: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.b
     return large
 
 
-def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
+def large_mask(view: SamView, box: NDArray[np.float64], *, slack: float) -> LargeMask:
     """SAM's mask of a large object.
 
     Args:
         view: SAM before the scene.
         box: x0, y0, x1, y1 in columns and rows of the grid.
+        slack: what it may reach beyond its box, as a share of the box's sides.
     """
     rows, columns = view.cube.grid.shape
     x0, y0, x1, y1 = box.clip(0, [columns, rows, columns, rows])
@@ -69,8 +71,9 @@ def large_mask(view: SamView, box: NDArray[np.float64]) -> LargeMask:
     row, column = (int(max((low + high - side) // 2, 0)) for low, high in ((y0, y1), (x0, x1)))
     place = crop_to((slice(row, row + side), slice(column, column + side)), (rows, columns))
     asked = view.look(_coarse(view, place, factor))
-    ((mask, score),) = segment_boxes(asked, np.array([[x0 - column, y0 - row, x1 - column, y1 - row]]) / factor)
-    return LargeMask(mask, row, column, factor, score)
+    own = np.array([[x0 - column, y0 - row, x1 - column, y1 - row]]) / factor
+    ((logit, score),) = segment_boxes(asked, own, slack=slack)
+    return LargeMask(logit.astype(np.float16), row, column, factor, score)
 
 
 def _coarse(view: SamView, place: Window, factor: int) -> NDArray[np.uint8]:

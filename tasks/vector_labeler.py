@@ -9,22 +9,22 @@ from functools import lru_cache
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from models.sam_automatic import tidied
 from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
+from tasks.area_evidence import REACH, SLOPE, SMOOTH, SURE, WIDEST, Around, around, learn_areas
 from tasks.labelers import HALO, Dropped, Labelled
 from tasks.large_objects import is_large, large_mask
-from tasks.line_evidence import REACH, Evidence, Known, Lines, all_lines, look_beside
+from tasks.line_evidence import Evidence, Lines, all_lines, learn_lines, look_beside
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of, within
-from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import CORE, SamView
+from tasks.scene_look import ClassLook, Sight
 
-SLACK, SLACK_PIXELS = 0.1, (3.0, 12.0)
-"""How far a mask may leave its polygon: a share of the root of its area, and the least and the most in pixels."""
 SPECK = 32
 """Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
 EVIDENCE = 0.2
@@ -53,6 +53,10 @@ class Seen:
         """Give the pixels of a mask a class and an object, whatever they had; or each its own object (y, x)."""
         self.label[mask], self.instance[mask] = klass, np.broadcast_to(instance, mask.shape)[mask]
 
+    def part(self, patch: Window) -> Seen:
+        """A part of it: what is done there is done here."""
+        return Seen(self.label[patch], self.instance[patch], self.kind[patch], self.score[patch], self.dropped)
+
     def know(self, where: NDArray[np.bool_], kind: int, score: float | NDArray[np.floating]) -> None:
         """Say of pixels what they are, with one score or each with its own (y, x)."""
         self.kind[where], self.score[where] = kind, np.broadcast_to(score, where.shape)[where]
@@ -62,8 +66,21 @@ class Seen:
         return cells(self.kind, self.score, (self.label > 0) & (self.label != IGNORE))
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the classes of a map look like in a scene, by their ids."""
+
+    areas: Mapping[int, ClassLook]
+    lines: Mapping[int, ClassLook]
+
+
+def learn(view: SamView, shapes: Shapes) -> Known:
+    """Learn from the scene what a map's classes look like in it."""
+    return Known(learn_areas(view, shapes), learn_lines(view, shapes))
+
+
 class VectorLabeler:
-    """Vectors as prompts: SAM's mask of a polygon's box becomes its label, and what the picture shows along a line.
+    """Vectors as prompts: what the picture shows of polygons, by SAM's masks of their boxes, and along lines.
 
     What no vector names is `other`: the vectors are taken to be all there is. One that the picture does not show is
     dropped, and told.
@@ -71,13 +88,13 @@ class VectorLabeler:
 
     window, halo, pieces = CORE, HALO, False
 
-    def __init__(self, view: SamView, shapes: Shapes, known: Mapping[int, Known]) -> None:
+    def __init__(self, view: SamView, shapes: Shapes, known: Known) -> None:
         """Take vectors to label by.
 
         Args:
             view: SAM before the scene.
             shapes: the vectors.
-            known: what the classes that have lines look like, from `learn_lines`.
+            known: what their classes look like in the scene.
         """
         self.view, self.shapes, self.known = view, shapes, known
         self.bounds = shapely.bounds(shapes.geometry)
@@ -85,7 +102,7 @@ class VectorLabeler:
         self.tree = shapely.STRtree(shapes.geometry[self.polygons])
         self.lines = all_lines(shapes)
         self.large = is_large(self.bounds, (view.cube.grid.shape[0], view.cube.grid.shape[1]))
-        self._seen_whole = lru_cache(maxsize=256)(lambda number: large_mask(view, self.bounds[number]))
+        self._seen_whole = lru_cache(maxsize=256)(lambda number: large_mask(view, self.bounds[number], slack=REACH))
         self.tells = frozenset({0, *shapes.label.tolist()})
 
     def __call__(self, window: Window) -> Labelled:
@@ -104,38 +121,55 @@ class VectorLabeler:
         seen = Seen.nothing(shape_of(place))
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop)
         here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
-        near = [(lines, around) for lines in self.lines if (around := lines.beside(place)) is not None]
+        near = [(lines, beside) for lines in self.lines if (beside := lines.beside(place)) is not None]
         if here.size or near:
-            picture = self.view.picture(place)
-            asked = self.view.look(picture)
-            self._take_polygons(seen, asked, here, place)
-            for lines, around in near:
-                evidence = look_beside(around, asked, picture, place, self.known[lines.klass])
-                self._take_lines(seen, lines, evidence, window)
+            sight = Sight(self.view, place)
+            self._take_polygons(seen, sight, here)
+            for lines, beside in near:
+                known = self.known.lines[lines.klass]
+                self._take_lines(seen, lines, look_beside(beside, sight, known), window, taught=known.taught)
         return seen
 
-    def _take_polygons(self, into: Seen, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window) -> None:
-        rows, cols = place
-        shape = shape_of(place)
-        for number, mask, score in self._masks(asked, numbers, place):
-            outline = shapely.transform(self.shapes.geometry[number], lambda xy: xy - [cols.start, rows.start])
+    def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp]) -> None:
+        place = sight.place
+        near = {
+            number: found
+            for number in numbers.tolist()
+            if (found := around(self.shapes.geometry[number], place, REACH, most=WIDEST)) is not None
+        }
+        looks = self._looks(sight, near)
+        best = np.zeros(shape_of(place), np.float32)
+        for number, logit, score in self._masks(sight.asked, numbers, place):
+            if number not in near:
+                continue
+            patch, away = near[number].patch, near[number].away
             klass = int(self.shapes.label[number])
-            slack = float(np.clip(SLACK * np.sqrt(outline.area), *SLACK_PIXELS))
-            # A box says little of a shape that is bent or pierced: its outline holds the mask.
-            near, own = (widen(outline, 2 * reach, shape) for reach in (slack, 0))
-            nobodys = into.label == 0
+            part = into.part(patch)
+            own, close, nobodys = away < 0, away < near[number].reach, part.label == 0
             if score < EVIDENCE and self._is_whole(number, place):
-                into.know(near & nobodys, DOUBTED, score)
+                part.know(close & nobodys, DOUBTED, score)
                 box = self.bounds[number]
                 into.dropped.append(Dropped(klass, score, (box[0], box[1], box[2], box[3])))
                 continue
-            into.know(near & nobodys & (into.kind == FAR), BESIDE, score)
-            into.know(own & nobodys, REFUSED, score)
-            # Outside its outline it takes only what nothing else has.
-            tidy, _ = tidied(mask & near & (own | nobodys), SPECK)
-            into.paint(tidy, klass, instance=number + 1)
-            into.know(tidy & ~own, BEYOND, score)
-            into.know(tidy & own, AGREED, score)
+            part.know(close & nobodys & (part.kind == FAR), BESIDE, score)
+            part.know(own & nobodys, REFUSED, score)
+            evidence = looks[klass][patch] + logit[patch].clip(-SURE, SURE) - SLOPE * away.clip(0)
+            tidy, _ = tidied(close & (evidence > best[patch]), SPECK)
+            best[patch][tidy] = evidence[tidy]
+            part.paint(tidy, klass, instance=number + 1)
+            part.know(tidy & ~own, BEYOND, score)
+            part.know(tidy & own, AGREED, score)
+
+    def _looks(self, sight: Sight, near: Mapping[int, Around]) -> dict[int, NDArray[np.float32]]:
+        """(y, x) logits of each class that polygons have, near those."""
+        found = {}
+        for klass in {int(self.shapes.label[number]) for number in near}:
+            asked = np.zeros(shape_of(sight.place), bool)
+            for number, one in near.items():
+                if self.shapes.label[number] == klass:
+                    asked[one.patch] |= one.away < one.reach
+            found[klass] = ndimage.gaussian_filter(self.known.areas[klass].logits(sight, asked), SMOOTH)
+        return found
 
     def _is_whole(self, number: int, place: Window) -> bool:
         """Whether SAM saw all of a shape that the scene has."""
@@ -147,11 +181,12 @@ class VectorLabeler:
 
     def _masks(
         self, asked: EncodedWindow, numbers: NDArray[np.intp], place: Window
-    ) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
-        """SAM's mask of each polygon in a window, and how well it fits; large ones are looked at whole."""
+    ) -> Iterator[tuple[int, NDArray[np.float32], float]]:
+        """SAM's logits of each polygon in a window, and how well they fit; large ones are looked at whole."""
         rows, cols = place
         large = self.large[numbers]
-        found = segment_boxes(asked, self.bounds[numbers[~large]] - [cols.start, rows.start, cols.start, rows.start])
+        boxes = self.bounds[numbers[~large]] - [cols.start, rows.start, cols.start, rows.start]
+        found = segment_boxes(asked, boxes, slack=REACH)
         for number, by_itself in zip(numbers.tolist(), large.tolist(), strict=True):
             if by_itself:
                 whole = self._seen_whole(number)
@@ -159,14 +194,14 @@ class VectorLabeler:
             else:
                 yield number, *next(found)
 
-    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, window: Window) -> None:
+    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, window: Window, *, taught: bool) -> None:
         place = self.view.around(window)
         road, _ = tidied(found.logit > 0, SPECK)
-        if not self.known[lines.klass].taught:  # a line's place alone says less than SAM's masks
+        if not taught:  # a line's place alone says less than SAM's masks
             road &= into.label == 0
         number, away = found.beside.number, found.beside.away
         sure = 1 / (1 + np.exp(-found.logit))
-        into.know((away < REACH) & (into.kind == FAR), BESIDE, sure)
+        into.know(np.isfinite(found.logit) & (into.kind == FAR), BESIDE, sure)
         into.paint(road, lines.klass, instance=lines.numbers[number] + 1)
         into.know(road, LINE, sure)
         inner = within(window, place)

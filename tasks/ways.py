@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import UnusableInput
@@ -24,11 +24,11 @@ from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from models.few_shot import FewShot
-    from tasks.line_evidence import Known
+    from tasks.vector_labeler import Known
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 3, "few-shot": 2, "automatic": 1, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 2, "automatic": 1, "text": 2}
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
@@ -51,8 +51,8 @@ class Way:
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
     learnt: FewShot | None = None
-    lines: Mapping[int, Known] = field(default_factory=dict)
-    """What the classes that come as lines look like."""
+    known: Known | None = None
+    """What the classes of the vectors look like."""
 
     @property
     def method(self) -> str:
@@ -125,9 +125,9 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
 
     view = SamView.of(workspace.store, workspace.cube(), params, device=device)
     if way.method == "vectors":
-        from tasks.line_evidence import learn_lines
+        from tasks.vector_labeler import learn as learn_vectors
 
-        return replace(way, lines=learn_lines(view, _shapes(way, workspace)))
+        return replace(way, known=learn_vectors(view, _shapes(way, workspace)))
     from tasks.few_shot_labeler import learn
 
     return replace(
@@ -173,7 +173,8 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         assert way.learnt is not None
         return FewShotLabeler(view, way.learnt), ""
     shapes = _shapes(way, workspace)
-    return VectorLabeler(view, shapes, way.lines), _told(way, shapes)
+    assert way.known is not None
+    return VectorLabeler(view, shapes, way.known), _told(way, shapes)
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:

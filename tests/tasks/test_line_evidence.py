@@ -19,7 +19,8 @@ from tasks.raster.grid import within
 from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import SamView
-from tasks.vector_labeler import VectorLabeler
+from tasks.scene_look import Sight
+from tasks.vector_labeler import VectorLabeler, learn
 from tasks.workspace import open_workspace
 
 SHAPE, ROAD = (900, 1000), 2
@@ -67,9 +68,7 @@ def scene(tmp_path_factory):
 
 def look(view, shapes, place, known):
     """As the labeler does."""
-    picture = view.picture(place)
-    around = Lines(shapes, ROAD).beside(place)
-    return look_beside(around, view.look(picture), picture, place, known)
+    return look_beside(Lines(shapes, ROAD).beside(place), Sight(view, place), known)
 
 
 def moved(*more):
@@ -112,7 +111,7 @@ def test_a_line_that_the_picture_does_not_show_is_listed(scene):
     view, truth = scene
     ghost = shapely.LineString([(760, 420), (980, 400)])
     shapes = moved(ghost)
-    labeler = VectorLabeler(view, shapes, learn_lines(view, shapes))
+    labeler = VectorLabeler(view, shapes, learn(view, shapes))
     found = labeler((slice(384, 768), slice(768, 1000)))
     (dropped,) = found.dropped
     assert isinstance(dropped, Dropped)
