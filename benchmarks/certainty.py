@@ -71,13 +71,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--keep", type=Path, help="a folder for the workspaces: another run finds what SAM saw")
     parser.add_argument("--write", action="store_true", help="keep the table")
     chosen = parser.parse_args()
     counts = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as passing:
+        folder = chosen.keep or Path(passing)
         for number in chosen.tiles:
             for seed in chosen.seeds:
-                tile = prompted(f"dubai/{number}", seed, Path(folder), progress=Silent())
+                tile = prompted(f"dubai/{number}", seed, folder, progress=Silent())
                 counts[number, seed] = counts_of(tile)
                 print(f"tile {number}, seed {seed}: {counts[number, seed].sum():,} pixels", flush=True)
     print("| tile | pixels | right | calibration error | AUROC |\n|---|---|---|---|---|")

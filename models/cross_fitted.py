@@ -34,7 +34,7 @@ class CrossFitted:
         self._models: list[tuple[HistGradientBoostingClassifier | Pipeline, ...]] = [(), ()]
 
     def fit(self, features: NDArray[np.float32], labels: NDArray[np.bool_], parts: NDArray[np.intp]) -> Self:
-        """Learn from pixels; where a part has too few of either label, nothing is learnt from both.
+        """Learn from as many pixels of either label; where a part has too few of one, nothing is learnt from both.
 
         Args:
             features: (n, d).
@@ -43,8 +43,11 @@ class CrossFitted:
         """
         counts = np.bincount(2 * parts + labels, minlength=4)
         if counts.min() >= ENOUGH:
+            chance = np.random.default_rng(0)
             for part in (0, 1):
-                here = parts == part
+                each = [np.flatnonzero((parts == part) & (labels == label)) for label in (False, True)]
+                fewest = min(map(len, each))
+                here = np.sort(np.concatenate([chance.permutation(which)[:fewest] for which in each]))
                 self._models[part] = tuple(m.fit(features[here], labels[here]) for m in (_trees(), _linear()))
         return self
 
@@ -74,10 +77,14 @@ class CrossFitted:
 def _trees() -> HistGradientBoostingClassifier:
     # Rough labels want weak trees.
     return HistGradientBoostingClassifier(
-        max_iter=60, max_leaf_nodes=8, min_samples_leaf=300, l2_regularization=10.0, early_stopping=False,
-        class_weight="balanced", random_state=0,
-    )  # fmt: skip
+        max_iter=60,
+        max_leaf_nodes=8,
+        min_samples_leaf=300,
+        l2_regularization=10.0,
+        early_stopping=False,
+        random_state=0,
+    )
 
 
 def _linear() -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200, class_weight="balanced"))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from models.cross_fitted import CrossFitted
 from models.segmenter import embedding_of
@@ -23,7 +24,7 @@ from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, windows
 from tasks.sam_view import CORE, SamView
 
-SAMPLE, PLACES = 2000, 64
+SAMPLE, PLACES = 2000, 32
 """Pixels of either kind that a window gives, and windows that a scene gives."""
 SQUARE = 256
 """Pixels a side of a chequerboard's squares: what black ones teach is asked of white ones, and the reverse."""
@@ -125,13 +126,20 @@ class ClassLook:
         Returns:
             (y, x) in -4..4; 0 elsewhere, and everywhere where nothing was learnt.
         """
+        if not (self.taught and which.any()):
+            return np.zeros(which.shape, np.float32)
+        # Every other pixel of every other row is asked, and those between are interpolated: that takes a quarter.
+        rows, cols = (2 * places for places in np.nonzero(ndimage.maximum_filter(which, 3)[::2, ::2]))
+        look, parts = sight.look[rows, cols], sight.parts[rows, cols]
+        around = self.surroundings.at(sight.embedding, rows, cols, cells=sight.cells)
+        both = np.concatenate([look, around], axis=1)
         found = np.zeros(which.shape, np.float32)
-        if self.taught:
-            look, parts = sight.look[which], sight.parts[which]
-            around = self.surroundings.at(sight.embedding, *np.nonzero(which), cells=sight.cells)
-            both = np.concatenate([look, around], axis=1)
-            found[which] = np.mean([self.by_look.logits(look, parts), self.by_both.logits(both, parts)], axis=0)
-        return found
+        found[rows, cols] = np.mean([self.by_look.logits(look, parts), self.by_both.logits(both, parts)], axis=0)
+        for axis in (found, found.T):
+            axis[1:-1:2] = (axis[:-2:2] + axis[2::2]) / 2
+            if len(axis) % 2 == 0:
+                axis[-1] = axis[-2]
+        return np.where(which, found, np.float32(0))
 
 
 def places(cube: Cube, tree: shapely.STRtree) -> list[Window]:
