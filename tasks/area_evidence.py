@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from models.sam_prompts import segment_boxes
 from tasks.raster.gdal import rasterio
-from tasks.raster.grid import Window, grown, shape_of, within
+from tasks.raster.grid import Window, shape_of, within
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import SamView
 from tasks.scene_look import ClassLook, Lesson, Sight, lesson, places
@@ -65,7 +65,8 @@ def around(polygon: shapely.Geometry, place: Window, sides: float, *, most: int)
     patch = _meet(box, place)
     if 0 in shape_of(patch):
         return None
-    seen = _meet(box, grown(patch, reach))  # a pixel may be nearest to what lies outside the window
+    rows, cols = (slice(s.start - reach, s.stop + reach) for s in patch)  # what is nearest may lie outside the window
+    seen = _meet(box, (rows, cols))
     moved = shapely.transform(polygon, lambda xy: xy - [seen[1].start, seen[0].start])
     drawn: NDArray[np.uint8] = rasterio.features.rasterize(
         [(moved, 1)], out_shape=shape_of(seen), dtype="uint8", all_touched=polygon.area < SPECK
