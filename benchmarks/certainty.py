@@ -40,7 +40,7 @@ def counts_of(tile: Prompted) -> NDArray[np.int64]:
     cube = workspace.cube()
     view = SamView.of(workspace.store, cube, LabelParams(), device="cpu")
     shapes = read_shapes(tile.vectors, workspace.grid, workspace.classes, vector_class=None, road_width=tile.road_width)
-    labeler = VectorLabeler(view, shapes, learn(view, shapes))
+    labeler = VectorLabeler(view, shapes, learn(view, shapes), misplaced=tile.misplaced)
     counts = np.zeros((2, int(np.prod(SHAPE))), np.int64)
     for window in windows((cube.grid.shape[0], cube.grid.shape[1]), labeler.window):
         place = view.around(window)

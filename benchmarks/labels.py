@@ -10,15 +10,16 @@ chosen by the truth. `--scenes` takes names of single scenes too (`benchmarks/sa
 
 from __future__ import annotations
 
-import argparse
-import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from benchmarks.page import Goal, Result, parser, publish
 from benchmarks.prompts import Prompted, prompted
 from benchmarks.samples import BUILDING, ROAD, SETS
 from flows import steps
@@ -61,7 +62,9 @@ def burnt(shapes: list[shapely.Geometry], shape: tuple[int, int]) -> NDArray[np.
 
 def measured(tile: Prompted) -> Gain:
     """Label a scene by its prompts, and compare."""
-    params = LabelParams(method=("vectors",), prompts=tile.vectors, road_width=tile.road_width, from_truth=True)
+    params = LabelParams(
+        method=("vectors",), prompts=tile.vectors, road_width=tile.road_width, misplaced=tile.misplaced, from_truth=True
+    )
     steps.label(params, tile.workspace, run=RunParams(), progress=Silent())
     label = np.asarray(open_label(open_store(tile.workspace).zarr("labels.zarr"))[:])
     truth = tile.truth
@@ -75,33 +78,70 @@ def measured(tile: Prompted) -> Gain:
     return Gain(building, road)
 
 
-def _row(found: tuple[float, float] | None) -> str:
-    return "| | | " if found is None else f"{found[0]:.3f} | {found[1]:.3f} | {found[1] - found[0]:+.3f} "
+def _all_seeds(asked: tuple[str, list[int], Path]) -> tuple[str, list[Gain]]:
+    """A scene by all its prompts, in a process of its own."""
+    name, seeds, folder = asked
+    gains = []
+    for seed in seeds:
+        gains.append(measured(prompted(name, seed, folder, progress=Silent())))
+        print(name, seed, gains[-1], flush=True)
+    return name, gains
 
 
 def main() -> None:
-    """Measure every scene and seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", nargs="+", default=list(SETS))
-    parser.add_argument("--keep", type=Path, help="a folder for the workspaces: another run finds what SAM saw")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    chosen = parser.parse_args()
-    print("| scene | seed | boxes | buildings | gain | best buffer | roads | gain |\n|---|---|---|---|---|---|---|---|")
-    means = []
-    for group in chosen.scenes:
-        gains: dict[int, list[Gain]] = {}
-        with tempfile.TemporaryDirectory() as passing:
-            folder = chosen.keep or Path(passing)
-            for name in SETS.get(group, (group,)):
-                for seed in chosen.seeds:
-                    one = measured(prompted(name, seed, folder, progress=Silent()))
-                    gains.setdefault(seed, []).append(one)
-                    print(f"| {name} | {seed} | {_row(one.building)}| {_row(one.road)}|", flush=True)
-        for what in ("building", "road"):
-            each = [[pair[1] - pair[0] for g in of if (pair := getattr(g, what))] for of in gains.values()]
-            if each[0]:
-                means.append(f"{group}, {what}s: {np.median([np.mean(seed) for seed in each]):+.3f}")
-    print("\nMean gain over the scenes, median of the seeds:", "; ".join(means) + ".")
+    """Measure every scene and seed, tell."""
+    words = parser("labels", __doc__)
+    words.add_argument("--scenes", nargs="+", default=list(SETS))
+    words.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    words.add_argument("--processes", type=int, default=2, help="of one thread each, a scene at a time")
+    options = words.parse_args()
+    folder = options.out / "labels"
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = {group: SETS.get(group, (group,)) for group in options.scenes}
+    asked = [(name, options.seeds, folder) for names in groups.values() for name in names]
+    with get_context("spawn").Pool(options.processes, initializer=_one_thread) as pool:
+        found = dict(pool.imap_unordered(_all_seeds, asked))
+    publish(_result(groups, found, options.seeds), options)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _result(groups: Mapping[str, Sequence[str]], found: Mapping[str, list[Gain]], seeds: list[int]) -> Result:
+    rows = [
+        (name, *_cells([g.building for g in gains]), *_cells([g.road for g in gains])) for name, gains in found.items()
+    ]
+    goals = []
+    for what, least in (("building", 0.15), ("road", 0.05)):
+        for group, names in groups.items():
+            of = [[pair for g in found[name] if (pair := getattr(g, what)) is not None] for name in names]
+            if any(of):
+                means = np.mean([[labels - prompts for prompts, labels in gains] for gains in of if gains], axis=0)
+                prompt = "boxes" if what == "building" else "the best buffer"
+                goals.append(
+                    Goal(f"{group}, {what}s: IoU above that of {prompt}", float(np.median(means)), at_least=least)
+                )
+    about = (
+        "Labels made from vectors that lie wrong, on whole scenes, by SAM ViT-T; IoU, medians of "
+        f"{len(seeds)} fixed seeds. Boxes of buildings have every edge moved by up to 15 % of the side, and one in ten is "
+        "missing; lines of roads have every vertex moved by up to 6 pixels on Dubai, 2 m elsewhere. The best buffer is the "
+        "best of all widths by the truth. A goal is the mean over the scenes, median of the seeds. The truth of "
+        "Massachusetts and Vegas are lines drawn with a width, not drawn roads."
+    )
+    head = ("scene", "boxes", "buildings", "gain", "best buffer", "roads", "gain")
+    data = {name: [{"building": g.building, "road": g.road} for g in gains] for name, gains in found.items()}
+    return Result("labels", "Labels from vectors that lie wrong", about, head, tuple(sorted(rows)), data, tuple(goals))
+
+
+def _cells(pairs: Sequence[tuple[float, float] | None]) -> tuple[str, str, str]:
+    known = [(one, other, other - one) for one, other in (pair for pair in pairs if pair is not None)]
+    if not known:
+        return "", "", ""
+    prompts, labels, gain = np.median(known, axis=0)
+    return f"{prompts:.3f}", f"{labels:.3f}", f"{gain:+.3f}"
 
 
 if __name__ == "__main__":

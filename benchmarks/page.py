@@ -35,6 +35,7 @@ ORDER = (
     "fixed_cost",
     "orchestration",
     "scheduler",
+    "labels",
     "automatic",
     "label_ids",
     "label_memory",

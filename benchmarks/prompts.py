@@ -43,6 +43,8 @@ class Prompted:
     lines: list[shapely.Geometry]
     """The prompts, in pixels."""
     road_width: float
+    misplaced: float
+    """Both as an option of labelling: metres, or pixels where there is no CRS."""
 
 
 def shifted_boxes(truth: NDArray[np.uint8], seed: int) -> list[shapely.Geometry]:
@@ -94,4 +96,4 @@ def prompted(name: str, seed: int, folder: Path, *, progress: Progress) -> Promp
             if shapes:
                 frame.to_file(path, layer=klass, driver="GPKG")
     truth = np.where(valid, sample.truth, np.uint8(IGNORE))
-    return Prompted(str(workspace), str(path), truth, boxes, lines, sample.road_width)
+    return Prompted(str(workspace), str(path), truth, boxes, lines, sample.road_width, sample.misplaced)

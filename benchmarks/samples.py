@@ -37,6 +37,8 @@ class Sample:
     """Pixels by which a map's vertices lie wrong."""
     road_width: float = 8.0
     """What a map without widths would guess: metres, or pixels where the file has no metres."""
+    misplaced: float = 6.0
+    """The same as `jitter`, in that unit."""
     nodata: float | None = None
 
 
@@ -52,14 +54,17 @@ def open_sample(name: str, folder: Path) -> Sample:
     if kind == "atlanta":
         return Sample(name, *_of_set(data / "spacenet", "spacenet-buildings", "sample_geotiff"))
     if kind == "massroads":  # a pixel is a metre
-        return Sample(name, *_of_set(data / kind, "massachusetts-roads", which), jitter=2, road_width=7, nodata=255)
+        return Sample(
+            name, *_of_set(data / kind, "massachusetts-roads", which), jitter=2, misplaced=2, road_width=7, nodata=255
+        )
     metres = 0.3
+    width = 8.0
     if which == "rgb":
         picture, truth = _of_set(data / "spacenet", "spacenet-roads", "RGB-PanSharpen_AOI_2_Vegas_img0")
     else:
         picture, mask = (data / "spacenet" / f"{n}.tif" for n in ("road_mask_input", "sample_road_raster_mask"))
-        truth = _where(_band(mask), ROAD)
-    return Sample(name, picture, truth, jitter=2 / metres)
+        truth, width = _where(_band(mask), ROAD), 4.0
+    return Sample(name, picture, truth, jitter=2 / metres, misplaced=2, road_width=width)
 
 
 def _of_set(folder: Path, name: str, picture: str) -> tuple[Path, NDArray[np.uint8]]:

@@ -67,6 +67,12 @@ class LabelParams(TruthParams, MethodParams):
     example_windows: Annotated[tuple[str, ...], AfterValidator(_are_windows)] = Field(
         default=(), description="few-shot: ROW,COLUMN,SIZE of a window of the examples to learn from; again for each."
     )
+    misplaced: float = Field(
+        default=2.0,
+        gt=0,
+        le=200,
+        description="vectors: by how much lines may lie beside their roads; metres, pixels without CRS.",
+    )
     points: int = Field(
         default=16, ge=2, le=128, description="automatic: points a side of the grid that SAM is asked at in a window."
     )

@@ -23,8 +23,10 @@ from tasks.scene_look import ClassLook, Lesson, Sight, lesson, places
 
 ON, OFF, FAR = 1 / 7, 0.6, 3.0
 """Half widths from a line: within the first is taught as road, from the second to the third as none."""
-SLOPE, EDGE = 1.35, 1.05
-"""The logit falls by so much every half width, and is none at so many."""
+EDGE = 1.05
+"""Half widths from a line at which its place alone speaks neither for road nor against it."""
+SLOPES = 1.0, 10.0
+"""The least and the most by which the logit falls every half width."""
 REACH = 2.0
 """Half widths beyond which nothing is of a line."""
 SMOOTH = 1.5
@@ -101,15 +103,26 @@ def _lesson(view: SamView, window: Window, lines: Lines) -> Lesson:
     return lesson(Sight(view, place), away <= ON, (away > OFF) & (away < FAR))
 
 
-def look_beside(around: Beside, sight: Sight, known: ClassLook) -> Evidence:
+def slopes(widths: NDArray[np.float64], misplaced: float) -> NDArray[np.float64]:
+    """How much the place of lines says: by so much the logit falls every half width from them.
+
+    Args:
+        widths: (n,) pixels.
+        misplaced: pixels by which they may lie wrong.
+    """
+    return ((widths / 2 / misplaced) ** 2).clip(*SLOPES)
+
+
+def look_beside(around: Beside, sight: Sight, known: ClassLook, *, slope: NDArray[np.float64]) -> Evidence:
     """What the picture says of the pixels along lines.
 
     Args:
         around: the nearest line of each pixel of the window.
         sight: the window.
         known: what `learn_lines` found for the class.
+        slope: (lines,) of `slopes`.
     """
-    logit = known.logits(sight, around.away < FAR)
-    logit = ndimage.gaussian_filter(logit, SMOOTH) - SLOPE * (around.away - EDGE)
+    look = ndimage.gaussian_filter(known.logits(sight, around.away < FAR), SMOOTH)
+    logit = (look - slope[around.number] * (around.away - EDGE)).astype(np.float32)
     logit[around.away >= REACH] = -np.inf
     return Evidence(around, logit)

@@ -17,7 +17,7 @@ from models.segmenter import EncodedWindow
 from tasks.area_evidence import REACH, SLOPE, SMOOTH, SURE, WIDEST, Around, around, learn_areas
 from tasks.labelers import HALO, Dropped, Labelled
 from tasks.large_objects import is_large, large_mask
-from tasks.line_evidence import Evidence, Lines, all_lines, learn_lines, look_beside
+from tasks.line_evidence import Evidence, Lines, all_lines, learn_lines, look_beside, slopes
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of, within
@@ -88,19 +88,21 @@ class VectorLabeler:
 
     window, halo, pieces = CORE, HALO, False
 
-    def __init__(self, view: SamView, shapes: Shapes, known: Known) -> None:
+    def __init__(self, view: SamView, shapes: Shapes, known: Known, *, misplaced: float) -> None:
         """Take vectors to label by.
 
         Args:
             view: SAM before the scene.
             shapes: the vectors.
             known: what their classes look like in the scene.
+            misplaced: pixels by which lines may lie wrong.
         """
         self.view, self.shapes, self.known = view, shapes, known
         self.bounds = shapely.bounds(shapes.geometry)
         self.polygons = np.flatnonzero(shapes.width == 0)
         self.tree = shapely.STRtree(shapes.geometry[self.polygons])
         self.lines = all_lines(shapes)
+        self.slopes = slopes(shapes.width, misplaced)
         self.large = is_large(self.bounds, (view.cube.grid.shape[0], view.cube.grid.shape[1]))
         self._seen_whole = lru_cache(maxsize=256)(lambda number: large_mask(view, self.bounds[number], slack=REACH))
         self.tells = frozenset({0, *shapes.label.tolist()})
@@ -127,7 +129,8 @@ class VectorLabeler:
             self._take_polygons(seen, sight, here)
             for lines, beside in near:
                 known = self.known.lines[lines.klass]
-                self._take_lines(seen, lines, look_beside(beside, sight, known), window, taught=known.taught)
+                evidence = look_beside(beside, sight, known, slope=self.slopes[lines.numbers])
+                self._take_lines(seen, lines, evidence, window, taught=known.taught)
         return seen
 
     def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp]) -> None:

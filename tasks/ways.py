@@ -15,6 +15,7 @@ from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.raster.cube import Cube
+from tasks.raster.grid import ground_resolution
 from tasks.raster.texts import texts_of
 from tasks.raster.truth import Truth, VectorTruth, file_fingerprint
 from tasks.raster.vectors import Shapes, read_shapes
@@ -174,7 +175,8 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         return FewShotLabeler(view, way.learnt), ""
     shapes = _shapes(way, workspace)
     assert way.known is not None
-    return VectorLabeler(view, shapes, way.known), _told(way, shapes)
+    misplaced = params.misplaced / (ground_resolution(workspace.grid) or 1.0)
+    return VectorLabeler(view, shapes, way.known, misplaced=misplaced), _told(way, shapes)
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:

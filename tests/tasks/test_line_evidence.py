@@ -12,7 +12,7 @@ from infra.store import open_store
 from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams
 from tasks.labelers import Dropped
-from tasks.line_evidence import Lines, learn_lines, look_beside
+from tasks.line_evidence import Lines, learn_lines, look_beside, slopes
 from tasks.params import ClusterParams, IngestParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import within
@@ -68,7 +68,7 @@ def scene(tmp_path_factory):
 
 def look(view, shapes, place, known):
     """As the labeler does."""
-    return look_beside(Lines(shapes, ROAD).beside(place), Sight(view, place), known)
+    return look_beside(Lines(shapes, ROAD).beside(place), Sight(view, place), known, slope=slopes(shapes.width, 6))
 
 
 def moved(*more):
@@ -111,7 +111,7 @@ def test_a_line_that_the_picture_does_not_show_is_listed(scene):
     view, truth = scene
     ghost = shapely.LineString([(760, 420), (980, 400)])
     shapes = moved(ghost)
-    labeler = VectorLabeler(view, shapes, learn(view, shapes))
+    labeler = VectorLabeler(view, shapes, learn(view, shapes), misplaced=6)
     found = labeler((slice(384, 768), slice(768, 1000)))
     (dropped,) = found.dropped
     assert isinstance(dropped, Dropped)
