@@ -126,9 +126,9 @@ def _result(groups: Mapping[str, Sequence[str]], found: Mapping[str, list[Gain]]
                 )
     about = (
         "Labels made from vectors that lie wrong, on whole scenes, by SAM ViT-T; IoU, medians of "
-        f"{len(seeds)} fixed seeds. Boxes of buildings have every edge moved by up to 15 % of the side, and one in ten is "
-        "missing; lines of roads have every vertex moved by up to 6 pixels on Dubai, 2 m elsewhere. The best buffer is the "
-        "best of all widths by the truth. A goal is the mean over the scenes, median of the seeds. The truth of "
+        f"{len(seeds)} fixed seeds. Boxes of buildings have every edge moved by up to 15 % of the side, and one in ten "
+        "is missing; lines of roads have every vertex moved by up to 6 pixels on Dubai, 2 m elsewhere. The best buffer "
+        "is the best of all widths by the truth. A goal is the mean over the scenes, median of the seeds. The truth of "
         "Massachusetts and Vegas are lines drawn with a width, not drawn roads."
     )
     head = ("scene", "boxes", "buildings", "gain", "best buffer", "roads", "gain")
