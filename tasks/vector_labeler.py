@@ -1,4 +1,4 @@
-"""Labelling by the vectors of a map: prompts for Segment Anything, whose masks become the labels."""
+"""Labelling by the vectors of a map: where the picture shows the things that they stand for."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ class VectorLabeler:
         }
         looks = self._looks(sight, near)
         best = np.zeros(shape_of(place), np.float32)
-        for number, logit, score in self._masks(sight.asked, numbers, place):
-            if number not in near:
-                continue
+        for number, logit, score in self._masks(sight.asked, np.array([*near], np.intp), place):
             patch, away = near[number].patch, near[number].away
             klass = int(self.shapes.label[number])
             part = into.part(patch)

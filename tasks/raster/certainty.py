@@ -1,9 +1,9 @@
 """How sure a label made from vectors is: shares that were counted on scenes with truth, by what is known of a pixel.
 
-What is known: how the vector and SAM's mask agree there (its kind), how well mask and prompt of the nearest object fit
-(its score), and how far the pixel lies from the edge of what was labelled. Counting shares by cells is histogram
-binning (Zadrozny and Elkan 2001, "Obtaining calibrated probability estimates"): what says 0.8 was right four times out
-of five. `benchmarks/certainty.py` counts them.
+What is known: how the vector and what was labelled agree there (its kind), how well SAM's mask fits the polygon, or how
+much the picture speaks for road beside a line (its score), and how far the pixel lies from the edge of what was
+labelled. Counting shares by cells is histogram binning (Zadrozny and Elkan 2001, "Obtaining calibrated probability
+estimates"): what says 0.8 was right four times out of five. `benchmarks/certainty.py` counts them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy import ndimage
 from tasks.raster.blend import TOP
 
 FAR, BESIDE, REFUSED, BEYOND, AGREED, LINE, DOUBTED = range(7)
-"""Kinds of pixels: no vector near; near one; in an outline and not in its mask; in a mask and not in its outline; in
-both; on a line and in its mask; in a vector that the picture does not show."""
+"""Kinds of pixels: no vector near; near one; in a polygon and not labelled as its; labelled as a polygon's and outside
+it; in a polygon and labelled so; labelled along a line; in a polygon that the picture does not show."""
 KINDS = 7
 SCORES = (0.3, 0.45, 0.6, 0.75)
 """Bounds between the bins of scores."""
@@ -38,7 +38,7 @@ def cells(kind: NDArray[np.uint8], score: NDArray[np.float32], labelled: NDArray
 
     Args:
         kind: (y, x) of the kinds.
-        score: (y, x) of the nearest object's mask, 0..1.
+        score: (y, x) of the nearest polygon's mask, or of the pixel beside a line, 0..1.
         labelled: (y, x) True where there is an object.
 
     Returns:
