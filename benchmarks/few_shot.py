@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +60,19 @@ def scored(found: NDArray[np.uint8], truth: NDArray[np.uint8], shown: list[tuple
     return iou(found == BUILDING, rest, BUILDING), iou(found == ROAD, rest, ROAD)
 
 
-def measured(
-    number: int, draw: int, folder: Path, *, network: int
-) -> tuple[list[tuple[int, int]], list[tuple[str, float, float]]]:
-    """The windows of a draw, and IoUs of building and road: of few-shot labels, and of a network trained on them."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """IoUs outside the windows."""
+
+    windows: list[tuple[int, int]]
+    """Row and column of those that were shown."""
+    by: str
+    building: float
+    road: float
+
+
+def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[Reading]:
+    """Label a tile by windows of it, and train on them for so many steps; each is told as soon as it is known."""
     scene, truth_file = write_scene(settings().data_dir / "dubai", number, folder)
     workspace = folder / f"few{number}"
     if not workspace.exists():
@@ -83,7 +94,7 @@ def measured(
     )
     steps.label(params, str(workspace), run=RunParams(), progress=Silent())
     label = np.asarray(open_label(open_store(str(workspace)).zarr("labels.zarr"))[:])
-    found = [("few-shot", *scored(label, truth, shown))]
+    yield Reading(shown, "few-shot", *scored(label, truth, shown))
     if network:
         taught = LabelParams(method=("truth",), truth=str(examples), truth_classes=names)
         steps.label(taught, str(workspace), run=RunParams(), progress=Silent())
@@ -93,8 +104,7 @@ def measured(
         steps.predict(PredictParams(model=str(model)), str(workspace), run=RunParams(), progress=Silent())
         steps.mosaic(str(workspace), progress=Silent())
         with rasterio.open(workspace / "products" / "classes.tif") as source:
-            found.append((f"network, {network} steps", *scored(source.read(1), truth, shown)))
-    return shown, found
+            yield Reading(shown, f"network, {network} steps", *scored(source.read(1), truth, shown))
 
 
 def main() -> None:
@@ -110,11 +120,12 @@ def main() -> None:
         for number in chosen.tiles:
             for draw in chosen.draws:
                 network = chosen.steps if chosen.network else 0
-                windows, found = measured(number, draw, Path(folder), network=network)
-                print(f"tile {number}, draw {draw}: windows at (row, column) {windows}", flush=True)
-                for name, building, road in found:
-                    means.setdefault(name, []).append((building + road) / 2)
-                    print(f"| {number} | {draw} | {name} | {building:.3f} | {road:.3f} |", flush=True)
+                for one in readings(number, draw, Path(folder), network=network):
+                    means.setdefault(one.by, []).append((one.building + one.road) / 2)
+                    print(
+                        f"| {number} | {draw} | {one.windows} | {one.by} | {one.building:.3f} | {one.road:.3f} |",
+                        flush=True,
+                    )
     for name, values in means.items():
         print(f"{name}: mean of building and road {np.mean(values):.3f}")
 

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from infra.progress import Silent
 from infra.settings import settings
 from models.card import load_card
@@ -83,14 +81,13 @@ def read_labels(seeds: Sequence[int]) -> None:
 
 def read_few_shot(draws: Sequence[int], steps: int) -> None:
     """Label the tile by a few windows of it, and by a network that was trained on the same windows."""
-    from benchmarks.few_shot import measured
+    from benchmarks.few_shot import readings
 
     with tempfile.TemporaryDirectory() as folder:
         for draw in draws:
-            windows, found = measured(8, draw, Path(folder), network=steps)
-            for name, building, road in found:
-                scores = (f"{value:.3f}" for value in (building, road, np.mean([building, road])))
-                write_down("A few labelled windows", str(draw), str(windows)[1:-1], name, *scores)
+            for one in readings(8, draw, Path(folder), network=steps):
+                scores = (f"{value:.3f}" for value in (one.building, one.road, (one.building + one.road) / 2))
+                write_down("A few labelled windows", str(draw), str(one.windows)[1:-1], one.by, *scores)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, shape_of, windows
+from tasks.raster.halves import fill_between
 from tasks.raster.truth import Truth
 from tasks.sam_view import CORE, SamView
 
@@ -49,7 +50,12 @@ class FewShotLabeler:
         seen = self.view.around(window)
         picture = self.view.picture(seen)
         asked = self.view.look(picture)
-        likely = self.learnt.predict(appearance(picture), embedding_of(asked), cells=asked.sam.cells(asked.shape))
+        rows, cols = asked.sam.cells(asked.shape)
+        likely = np.empty((*asked.shape, len(self.learnt.ids)), np.float32)
+        likely[::2, ::2] = self.learnt.predict(
+            appearance(picture)[::2, ::2], embedding_of(asked), cells=(2 * rows, 2 * cols)
+        )
+        fill_between(likely)
         likely = ndimage.gaussian_filter(likely, (SMOOTH, SMOOTH, 0))
         best = _without_specks(likely.argmax(2))
         best = _snapped(best, likely, asked)

@@ -22,6 +22,7 @@ from models.surroundings import Surroundings
 from tasks.raster.appearance import appearance
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, windows
+from tasks.raster.halves import fill_between
 from tasks.sam_view import CORE, SamView
 
 SAMPLE, PLACES = 2000, 32
@@ -128,17 +129,13 @@ class ClassLook:
         """
         if not (self.taught and which.any()):
             return np.zeros(which.shape, np.float32)
-        # Every other pixel of every other row is asked, and those between are interpolated: that takes a quarter.
         rows, cols = (2 * places for places in np.nonzero(ndimage.maximum_filter(which, 3)[::2, ::2]))
         look, parts = sight.look[rows, cols], sight.parts[rows, cols]
         around = self.surroundings.at(sight.embedding, rows, cols, cells=sight.cells)
         both = np.concatenate([look, around], axis=1)
         found = np.zeros(which.shape, np.float32)
         found[rows, cols] = np.mean([self.by_look.logits(look, parts), self.by_both.logits(both, parts)], axis=0)
-        for axis in (found, found.T):
-            axis[1:-1:2] = (axis[:-2:2] + axis[2::2]) / 2
-            if len(axis) % 2 == 0:
-                axis[-1] = axis[-2]
+        fill_between(found)
         return np.where(which, found, np.float32(0))
 
 

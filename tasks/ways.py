@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 2, "automatic": 1, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 3, "automatic": 1, "text": 2}
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""

@@ -66,9 +66,10 @@ def scene(tmp_path_factory):
     return SamView.of(workspace.store, workspace.cube(), params, device="cpu"), truth
 
 
-def look(view, shapes, place, known):
+def look(view, shapes, place, known, *, misplaced=6.0):
     """As the labeler does."""
-    return look_beside(Lines(shapes, ROAD).beside(place), Sight(view, place), known, slope=slopes(shapes.width, 6))
+    slope = slopes(shapes.width, misplaced)
+    return look_beside(Lines(shapes, ROAD).beside(place), Sight(view, place), known, slope=slope)
 
 
 def moved(*more):
@@ -105,6 +106,23 @@ def test_neighbouring_windows_agree_about_what_both_see(scene):
     roads = [look(view, shapes, place, known).logit[within(shared, place)] > 0 for place in seen]
     assert roads[0].mean() > 0.02
     assert iou(*roads) > 0.95
+
+
+def test_lines_that_lie_well_are_believed(scene):
+    """The picture shows two of them narrower than they say, and moves none."""
+    view, truth = scene
+    shapes = Shapes(np.array(ROADS, object), np.full(4, ROAD, np.uint8), np.full(4, SAID))
+    place = (slice(0, 500), slice(400, 1000))
+    known = learn_lines(view, shapes)[ROAD]
+    said = burnt(ROADS, 4 * [SAID])[place]
+    well, badly = (look(view, shapes, place, known, misplaced=m).logit > 0 for m in (1.0, 6.0))
+    assert iou(well, said) > 0.8
+    assert iou(well, said) > iou(badly, said)
+    assert iou(badly, truth[place]) > iou(said, truth[place])
+
+
+def test_how_much_the_place_of_lines_says():
+    np.testing.assert_allclose(slopes(np.array([12.0, 24.0, 4.0, 100.0]), 6), [1, 4, 1, 10])
 
 
 def test_a_line_that_the_picture_does_not_show_is_listed(scene):
