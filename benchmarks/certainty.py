@@ -24,7 +24,7 @@ from tasks.label_params import LabelParams
 from tasks.raster.blend import TOP
 from tasks.raster.certainty import FILE, SHAPE, table_of
 from tasks.raster.classes import IGNORE
-from tasks.raster.grid import shape_of, windows, within
+from tasks.raster.grid import ground_resolution, shape_of, windows, within
 from tasks.raster.reliability import Reliability
 from tasks.raster.vectors import read_shapes
 from tasks.sam_view import SamView
@@ -40,7 +40,9 @@ def counts_of(tile: Prompted) -> NDArray[np.int64]:
     cube = workspace.cube()
     view = SamView.of(workspace.store, cube, LabelParams(), device="cpu")
     shapes = read_shapes(tile.vectors, workspace.grid, workspace.classes, vector_class=None, road_width=tile.road_width)
-    labeler = VectorLabeler(view, shapes, learn(view, shapes), misplaced=tile.misplaced)
+    labeler = VectorLabeler(
+        view, shapes, learn(view, shapes), misplaced=tile.misplaced / (ground_resolution(cube.grid) or 1.0)
+    )
     counts = np.zeros((2, int(np.prod(SHAPE))), np.int64)
     for window in windows((cube.grid.shape[0], cube.grid.shape[1]), labeler.window):
         place = view.around(window)

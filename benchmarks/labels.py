@@ -100,7 +100,7 @@ def main() -> None:
     groups = {group: SETS.get(group, (group,)) for group in options.scenes}
     asked = [(name, options.seeds, folder) for names in groups.values() for name in names]
     with get_context("spawn").Pool(options.processes, initializer=_one_thread) as pool:
-        found = dict(pool.imap_unordered(_all_seeds, asked))
+        found = dict(sorted(pool.imap_unordered(_all_seeds, asked)))
     publish(_result(groups, found, options.seeds), options)
 
 
@@ -133,7 +133,7 @@ def _result(groups: Mapping[str, Sequence[str]], found: Mapping[str, list[Gain]]
     )
     head = ("scene", "boxes", "buildings", "gain", "best buffer", "roads", "gain")
     data = {name: [{"building": g.building, "road": g.road} for g in gains] for name, gains in found.items()}
-    return Result("labels", "Labels from vectors that lie wrong", about, head, tuple(sorted(rows)), data, tuple(goals))
+    return Result("labels", "Labels from vectors that lie wrong", about, head, tuple(rows), data, tuple(goals))
 
 
 def _cells(pairs: Sequence[tuple[float, float] | None]) -> tuple[str, str, str]:

@@ -83,19 +83,20 @@ class FewShot:
         return self
 
     def predict(
-        self, look: NDArray[np.float32], embedding: NDArray[np.float32], *, cells: tuple[float, float]
+        self, look: NDArray[np.float32], embedding: NDArray[np.float32], *, cells: tuple[float, float], step: int = 1
     ) -> NDArray[np.float32]:
         """How likely each class of `ids` is.
 
         Args:
             look: (y, x, d), as fitted.
             embedding: (c, v, u) of the same window.
-            cells: rows and columns of the embedding that a pixel takes.
+            cells: rows and columns of the embedding that a pixel of the window takes.
+            step: of the window's pixels, `look` is one of every so many rows and columns.
 
         Returns:
             (y, x, n) of sum 1.
         """
-        features = self._features(look, embedding, cells).reshape(look.shape[0] * look.shape[1], -1)
+        features = self._features(look, embedding, cells, step=step).reshape(look.shape[0] * look.shape[1], -1)
         found = np.empty((len(features), len(self.ids)), np.float32)
         for start in range(0, len(features), AT_ONCE):
             part = features[start : start + AT_ONCE]
@@ -105,9 +106,9 @@ class FewShot:
         return found.reshape(*look.shape[:2], -1)
 
     def _features(
-        self, look: NDArray[np.float32], embedding: NDArray[np.float32], cells: tuple[float, float]
+        self, look: NDArray[np.float32], embedding: NDArray[np.float32], cells: tuple[float, float], *, step: int = 1
     ) -> NDArray[np.float32]:
         """(y, x, d + components)."""
-        rows, cols = (axis.ravel() for axis in np.indices(look.shape[:2]))
+        rows, cols = (step * axis.ravel() for axis in np.indices(look.shape[:2]))
         around = self._surroundings.at(embedding, rows, cols, cells=cells)
         return np.concatenate([look, around.reshape(*look.shape[:2], -1)], axis=-1, dtype=np.float32)

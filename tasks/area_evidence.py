@@ -28,8 +28,6 @@ REACH, WIDEST = 0.3, 64
 """Sides, and at most pixels, from a polygon within which its thing lies."""
 SLOPE = 2.0
 """The logit falls by so much every side outside the polygon."""
-SPECK = 32
-"""Pixels of a polygon below which every pixel that it touches is its own."""
 SURE = 9.0
 """Where SAM's logits are cut."""
 SMOOTH = 1.5
@@ -43,7 +41,7 @@ class Around:
     patch: Window
     """In pixels of the window."""
     away: NDArray[np.float32]
-    """(y, x) of the patch: sides outside the polygon, and inside it, less than 0, from its edge."""
+    """(y, x) of the patch: sides from the polygon's edge, less than 0 inside, where none is longer than `FARTHEST`."""
     reach: float
     """Sides within which all pixels are in the patch."""
 
@@ -68,13 +66,14 @@ def around(polygon: shapely.Geometry, place: Window, sides: float, *, most: int)
     rows, cols = (slice(s.start - reach, s.stop + reach) for s in patch)  # what is nearest may lie outside the window
     seen = _meet(box, (rows, cols))
     moved = shapely.transform(polygon, lambda xy: xy - [seen[1].start, seen[0].start])
-    drawn: NDArray[np.uint8] = rasterio.features.rasterize(
-        [(moved, 1)], out_shape=shape_of(seen), dtype="uint8", all_touched=polygon.area < SPECK
-    )
+    drawn: NDArray[np.uint8] = rasterio.features.rasterize([(moved, 1)], out_shape=shape_of(seen), dtype="uint8")
+    if not drawn.any():  # it lies outside, or between the middles of pixels
+        drawn = rasterio.features.rasterize([(moved, 1)], out_shape=shape_of(seen), dtype="uint8", all_touched=True)
     if not drawn.any():
         return None
     depth = ndimage.distance_transform_edt(np.pad(drawn, 1))[1:-1, 1:-1]
-    away = np.where(drawn > 0, -depth, ndimage.distance_transform_edt(drawn == 0))
+    # Inside, no side is longer than what is seen around a window: of a forest some pixels are deep.
+    away = np.where(drawn > 0, -depth * (side / min(side, FARTHEST)), ndimage.distance_transform_edt(drawn == 0))
     sides_away: NDArray[np.float32] = (away[within(patch, seen)] / side).astype(np.float32)
     return Around(within(patch, place), sides_away, near / side)
 
@@ -93,10 +92,7 @@ class Areas:
 
     def __init__(self, shapes: Shapes, klass: int) -> None:
         """Take those of a class out of a scene's vectors."""
-        self.klass = klass
-        self.numbers = np.flatnonzero((shapes.width == 0) & (shapes.label == klass))
-        """Their places among the vectors."""
-        self._polygons = shapes.geometry[self.numbers]
+        self._polygons = shapes.geometry[(shapes.width == 0) & (shapes.label == klass)]
         self.tree = shapely.STRtree(self._polygons)
 
     def boxes(self, place: Window) -> NDArray[np.float64]:

@@ -50,10 +50,9 @@ class FewShotLabeler:
         seen = self.view.around(window)
         picture = self.view.picture(seen)
         asked = self.view.look(picture)
-        rows, cols = asked.sam.cells(asked.shape)
         likely = np.empty((*asked.shape, len(self.learnt.ids)), np.float32)
         likely[::2, ::2] = self.learnt.predict(
-            appearance(picture)[::2, ::2], embedding_of(asked), cells=(2 * rows, 2 * cols)
+            appearance(picture)[::2, ::2], embedding_of(asked), cells=asked.sam.cells(asked.shape), step=2
         )
         fill_between(likely)
         likely = ndimage.gaussian_filter(likely, (SMOOTH, SMOOTH, 0))

@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.raster.grid import Window
+from tasks.raster.grid import Window, shape_of
 from tasks.raster.lines import Beside, beside
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import SamView
@@ -56,17 +56,20 @@ class Lines:
         self.tree = shapely.STRtree(self._lines)
 
     def beside(self, place: Window) -> Beside | None:
-        """Of each pixel of a window, the nearest line and how many of its half widths away; None where none is near."""
+        """Of each pixel of a window, the line that is nearest in half widths, and how many; None where none is near."""
         rows, cols = place
         box = shapely.box(cols.start, rows.start, cols.stop, rows.stop).buffer(self._reach, join_style="mitre")
         near = np.sort(self.tree.query(box, predicate="intersects"))
         if not near.size:
             return None
-        found = beside(self._lines[near], place, reach=int(np.ceil(FAR * self._half[near].max())))
-        if found is None:
-            return None
-        number = near[found.number]
-        return Beside(number, (found.away / self._half[number]).astype(np.float32))
+        number, away = np.zeros(shape_of(place), np.intp), np.full(shape_of(place), np.inf, np.float32)
+        for half in np.unique(self._half[near]):
+            these = near[self._half[near] == half]
+            found = beside(self._lines[these], place, reach=int(np.ceil(FAR * half)))
+            if found is not None:
+                closer = found.away < half * away
+                number[closer], away[closer] = these[found.number[closer]], found.away[closer] / half
+        return Beside(number, away) if np.isfinite(away).any() else None
 
     def bounds(self, number: int, window: Window) -> tuple[float, float, float, float] | None:
         """x0, y0, x1, y1 of the part of a line that lies in a window, in pixels of the grid; None if none does."""

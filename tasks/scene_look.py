@@ -16,8 +16,9 @@ import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from infra.stopping import check
 from models.cross_fitted import CrossFitted
-from models.segmenter import embedding_of
+from models.segmenter import EncodedWindow, embedding_of
 from models.surroundings import Surroundings
 from tasks.raster.appearance import appearance
 from tasks.raster.cube import Cube
@@ -38,11 +39,25 @@ class Sight:
 
     def __init__(self, view: SamView, place: Window) -> None:
         """Look at a window of the scene."""
+        check()
         self.place = place
         self.picture = view.picture(place)
-        self.asked = view.look(self.picture)
-        self.embedding = embedding_of(self.asked)
-        self.cells = self.asked.sam.cells(self.asked.shape)
+        self._view = view
+
+    @cached_property
+    def asked(self) -> EncodedWindow:
+        """The window before SAM."""
+        return self._view.look(self.picture)
+
+    @cached_property
+    def embedding(self) -> NDArray[np.float32]:
+        """(c, v, u) what SAM makes of it."""
+        return embedding_of(self.asked)
+
+    @property
+    def cells(self) -> tuple[float, float]:
+        """Rows and columns of the embedding that a pixel takes."""
+        return self.asked.sam.cells(self.asked.shape)
 
     @cached_property
     def look(self) -> NDArray[np.float32]:
@@ -142,6 +157,6 @@ class ClassLook:
 def places(cube: Cube, tree: shapely.STRtree) -> list[Window]:
     """Windows with vectors to learn from, spread evenly over all that have any."""
     there = [w for w in windows((cube.grid.shape[0], cube.grid.shape[1]), CORE) if cube.may_hold_data(w)]
-    boxes = np.array([shapely.box(c.start, r.start, c.stop, r.stop) for r, c in there])
+    boxes = np.array([shapely.box(c.start, r.start, c.stop, r.stop) for r, c in there], object)
     hit = np.unique(tree.query(boxes, predicate="intersects")[0])
     return [there[n] for n in hit[np.unique(np.linspace(0, len(hit) - 1, min(PLACES, len(hit))).astype(int))]]

@@ -127,10 +127,15 @@ class VectorLabeler:
         if here.size or near:
             sight = Sight(self.view, place)
             self._take_polygons(seen, sight, here)
+            strongest = np.zeros(shape_of(place), np.float32)
             for lines, beside in near:
                 known = self.known.lines[lines.klass]
                 evidence = look_beside(beside, sight, known, slope=self.slopes[lines.numbers])
-                self._take_lines(seen, lines, evidence, window, taught=known.taught)
+                road = _tidied(evidence.logit > strongest)
+                strongest[road] = evidence.logit[road].clip(0)
+                if not known.taught:  # a line's place alone says less than SAM's masks
+                    road &= seen.label == 0
+                self._take_lines(seen, lines, evidence, road, window)
         return seen
 
     def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp]) -> None:
@@ -140,6 +145,8 @@ class VectorLabeler:
             for number in numbers.tolist()
             if (found := around(self.shapes.geometry[number], place, REACH, most=WIDEST)) is not None
         }
+        if not near:
+            return
         looks = self._looks(sight, near)
         best = np.zeros(shape_of(place), np.float32)
         for number, logit, score in self._masks(sight.asked, np.array([*near], np.intp), place):
@@ -155,8 +162,8 @@ class VectorLabeler:
             part.know(close & nobodys & (part.kind == FAR), BESIDE, score)
             part.know(own & nobodys, REFUSED, score)
             evidence = looks[klass][patch] + logit[patch].clip(-SURE, SURE) - SLOPE * away.clip(0)
-            tidy, _ = tidied(close & (evidence > best[patch]), SPECK)
-            best[patch][tidy] = evidence[tidy]
+            tidy = _tidied(close & (evidence > best[patch]))
+            best[patch][tidy] = evidence[tidy].clip(0)
             part.paint(tidy, klass, instance=number + 1)
             part.know(tidy & ~own, BEYOND, score)
             part.know(tidy & own, AGREED, score)
@@ -195,15 +202,13 @@ class VectorLabeler:
             else:
                 yield number, *next(found)
 
-    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, window: Window, *, taught: bool) -> None:
+    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, road: NDArray[np.bool_], window: Window) -> None:
         place = self.view.around(window)
-        road, _ = tidied(found.logit > 0, SPECK)
-        if not taught:  # a line's place alone says less than SAM's masks
-            road &= into.label == 0
         number, away = found.beside.number, found.beside.away
         sure = 1 / (1 + np.exp(-found.logit))
         into.know(np.isfinite(found.logit) & (into.kind == FAR), BESIDE, sure)
-        into.paint(road, lines.klass, instance=lines.numbers[number] + 1)
+        own_class = into.label == lines.klass  # a road that is drawn as an area keeps its id
+        into.paint(road & ~own_class, lines.klass, instance=lines.numbers[number] + 1)
         into.know(road, LINE, sure)
         inner = within(window, place)
         own = away[inner] <= 1
@@ -214,3 +219,10 @@ class VectorLabeler:
         for which in np.flatnonzero((covered >= SPECK) & (agreed < EVIDENCE * covered)).tolist():
             if (box := lines.bounds(which, window)) is not None:
                 into.dropped.append(Dropped(lines.klass, float(agreed[which] / covered[which]), box))
+
+
+def _tidied(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (y, x) without specks and holes; what reaches its edge is no hole."""
+    ring = 3  # of more pixels than a speck
+    tidy, _ = tidied(np.pad(mask, ring), SPECK)
+    return tidy[ring:-ring, ring:-ring]

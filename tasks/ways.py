@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits
+
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
@@ -128,7 +130,9 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
     if way.method == "vectors":
         from tasks.vector_labeler import learn as learn_vectors
 
-        return replace(way, known=learn_vectors(view, _shapes(way, workspace)))
+        progress.note("Learning what the vectors' classes look like in this scene.")
+        with threadpool_limits(1):  # whatever machine goes on with it, the same is learnt
+            return replace(way, known=learn_vectors(view, _shapes(way, workspace)))
     from tasks.few_shot_labeler import learn
 
     return replace(
@@ -186,10 +190,11 @@ def _truth(way: Way, workspace: Workspace) -> Truth:
 def _shapes(way: Way, workspace: Workspace) -> Shapes:
     params = way.params
     with opened_prompts(workspace.store, way.source) as path:
-        return read_shapes(
+        shapes = read_shapes(
             path, workspace.grid, workspace.classes, vector_class=params.vector_class, road_width=params.road_width,
             assume_crs=params.assume_crs,
         )  # fmt: skip
+    return shapes.apart()
 
 
 def _told(way: Way, shapes: Shapes) -> str:

@@ -21,7 +21,7 @@ from tasks.raster.blend import TOP
 
 FAR, BESIDE, REFUSED, BEYOND, AGREED, LINE, DOUBTED = range(7)
 """Kinds of pixels: no vector near; near one; in a polygon and not labelled as its; labelled as a polygon's and outside
-it; in a polygon and labelled so; labelled along a line; in a polygon that the picture does not show."""
+it; in a polygon and labelled so; labelled along a line; in or near a polygon that the picture does not show."""
 KINDS = 7
 SCORES = (0.3, 0.45, 0.6, 0.75)
 """Bounds between the bins of scores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -82,6 +82,16 @@ class Shapes:
         areas = self.geometry.copy()
         areas[lines] = shapely.buffer(self.geometry[lines], self.width[lines] / 2, cap_style="flat")
         return areas
+
+    def apart(self) -> Shapes:
+        """Each part of a multipolygon as a shape of its own, in its place: what was dissolved is many things."""
+        lines, areas = (np.flatnonzero(which) for which in (self.width > 0, self.width == 0))
+        parts, of = shapely.get_parts(self.geometry[areas], return_index=True)
+        place = np.concatenate([lines, areas[of]])
+        order = np.argsort(place, kind="stable")
+        place = place[order]
+        geometry = np.concatenate([self.geometry[lines], parts])[order]
+        return replace(self, geometry=geometry, label=self.label[place], width=self.width[place])
 
     def summary(self) -> str:
         """How many there are, and what was mended or left out: `1,204 shapes on the scene; 3 invalid ones mended`."""

@@ -52,6 +52,20 @@ def test_how_far_a_pixel_lies_from_a_polygon(corner, wide, high, sides, most):
     np.testing.assert_array_equal(seen < 0, inside[own])
 
 
+def test_of_a_forest_some_pixels_are_deep():
+    """However large it is: a window sees none of its edges."""
+    forest = shapely.box(-9000, -9000, 9000, 9000)
+    found = around(forest, (slice(0, 512), slice(0, 512)), 1.2, most=256)
+    assert found.away.shape == (512, 512)
+    assert (found.away < -0.15).all()
+
+
+def test_what_lies_between_the_middles_of_pixels_is_seen():
+    sliver = shapely.box(10.6, 5, 10.9, 50)
+    found = around(sliver, (slice(0, 60), slice(0, 60)), 0.3, most=64)
+    assert np.count_nonzero(found.away < 0) in range(45, 48)
+
+
 def houses(rng):
     """Corners and sides (x, y, w, h) of a town's houses on a grid, none beside another."""
     places = [(x, y) for y in range(30, 560, 90) for x in range(30, 640, 90)]

@@ -16,7 +16,7 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import ground_resolution, whole
-from tasks.raster.vectors import Footprints, Tally, read_shapes
+from tasks.raster.vectors import Footprints, Shapes, Tally, read_shapes
 
 UTM = "EPSG:32636"
 GRID = GeoBox((200, 300), Affine(0.5, 0, 500_000, 0, -0.5, 4_000_000), UTM)
@@ -313,3 +313,16 @@ def test_the_oracle_s_grid_is_in_metres():
     """What the width test rests on: half a metre a pixel."""
     assert pyproj.CRS(UTM).axis_info[0].unit_name == "metre"
     assert ground_resolution(GRID) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_parts_of_polygons_are_shapes_of_their_own_and_lines_stay_whole():
+    one, two, three = (shapely.box(x, 0, x + 2, 2) for x in (0, 5, 10))
+    lines = shapely.MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 3)]])
+    geometry = np.array([one, lines, shapely.MultiPolygon([two, three])], object)
+    found = Shapes(geometry, np.array([1, 2, 3], np.uint8), np.array([0, 4.0, 0]), total=7).apart()
+    assert [g.wkt for g in found.geometry] == [g.wkt for g in (one, lines, two, three)]
+    np.testing.assert_array_equal(found.label, [1, 2, 3, 3])
+    np.testing.assert_array_equal(found.width, [0, 4, 0, 0])
+    assert found.total == 7
+    nothing = Shapes(geometry[:0], np.zeros(0, np.uint8), np.zeros(0)).apart()
+    assert len(nothing) == 0
