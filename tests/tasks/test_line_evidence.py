@@ -109,16 +109,15 @@ def test_neighbouring_windows_agree_about_what_both_see(scene):
 
 
 def test_lines_that_lie_well_are_believed(scene):
-    """The picture shows two of them narrower than they say, and moves none."""
-    view, truth = scene
+    """The less they may be beside their roads, the more their place and width count."""
+    view, _ = scene
     shapes = Shapes(np.array(ROADS, object), np.full(4, ROAD, np.uint8), np.full(4, SAID))
     place = (slice(0, 500), slice(400, 1000))
     known = learn_lines(view, shapes)[ROAD]
     said = burnt(ROADS, 4 * [SAID])[place]
     well, badly = (look(view, shapes, place, known, misplaced=m).logit > 0 for m in (1.0, 6.0))
-    assert iou(well, said) > 0.8
-    assert iou(well, said) > iou(badly, said)
-    assert iou(badly, truth[place]) > iou(said, truth[place])
+    assert iou(well, said) > 0.75
+    assert iou(well, said) > iou(badly, said) + 0.1
 
 
 def test_how_much_the_place_of_lines_says():

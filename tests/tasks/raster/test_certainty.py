@@ -4,7 +4,20 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.raster.certainty import DEPTHS, KINDS, PRIOR, SCORES, SHAPE, cells, known_table, table_of
+from tasks.raster.certainty import (
+    AGREED,
+    BEYOND,
+    DEPTHS,
+    DOUBTED,
+    FAR,
+    KINDS,
+    PRIOR,
+    SCORES,
+    SHAPE,
+    cells,
+    known_table,
+    table_of,
+)
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,4 +57,7 @@ def test_the_table_that_is_shipped_fits():
     assert table.shape == (int(np.prod(SHAPE)),)
     assert table.dtype == np.uint8
     assert table.max() <= 254
-    assert table.reshape(SHAPE)[4].mean() > table.reshape(SHAPE)[2].mean(), "both say so: surer than one against one"
+    kinds = table.reshape(SHAPE)
+    assert kinds[AGREED].mean() > kinds[BEYOND].mean(), "vector and picture say so: surer than the picture alone"
+    assert kinds[AGREED, :, 3].mean() > kinds[AGREED, :, 0].mean() + 20, "an edge is where labels are wrong"
+    assert kinds[DOUBTED].max() < kinds[FAR, 1:].min(), "who contradicts the map knows least"
