@@ -30,8 +30,6 @@ SLOPE = 2.0
 """The logit falls by so much every side outside the polygon."""
 SURE = 9.0
 """Where SAM's logits are cut."""
-SMOOTH = 1.5
-"""Pixels over which neighbours' logits are averaged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tasks.raster.grid import Window, shape_of
 from tasks.raster.lines import Beside, beside
@@ -29,8 +28,6 @@ SLOPES = 1.0, 10.0
 """The least and the most by which the logit falls every half width."""
 REACH = 2.0
 """Half widths beyond which nothing is of a line."""
-SMOOTH = 1.5
-"""Pixels over which neighbours' logits are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def look_beside(around: Beside, sight: Sight, known: ClassLook, *, slope: NDArra
         known: what `learn_lines` found for the class.
         slope: (lines,) of `slopes`.
     """
-    look = ndimage.gaussian_filter(known.logits(sight, around.away < FAR), SMOOTH)
+    look = known.logits(sight, around.away < FAR)
     logit = (look - slope[around.number] * (around.away - EDGE)).astype(np.float32)
     logit[around.away >= REACH] = -np.inf
     return Evidence(around, logit)

@@ -30,6 +30,8 @@ SAMPLE, PLACES = 2000, 32
 """Pixels of either kind that a window gives, and windows that a scene gives."""
 SQUARE = 256
 """Pixels a side of a chequerboard's squares: what black ones teach is asked of white ones, and the reverse."""
+SMOOTH = 1.5
+"""Pixels over which neighbours' logits are averaged."""
 COMPONENTS = 48
 """Of SAM's embedding, those in which a scene's windows differ most."""
 
@@ -133,14 +135,14 @@ class ClassLook:
         return self.by_look.taught
 
     def logits(self, sight: Sight, which: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """How much a window speaks for the class, were half of all pixels of it.
+        """How much a window speaks for the class, were half of all pixels of it; averaged over neighbours.
 
         Args:
             sight: the window.
             which: (y, x) the pixels that are asked about.
 
         Returns:
-            (y, x) in -4..4; 0 elsewhere, and everywhere where nothing was learnt.
+            (y, x) in -4..4; pixels that are not asked about count as 0, and all where nothing was learnt.
         """
         if not (self.taught and which.any()):
             return np.zeros(which.shape, np.float32)
@@ -151,7 +153,8 @@ class ClassLook:
         found = np.zeros(which.shape, np.float32)
         found[rows, cols] = np.mean([self.by_look.logits(look, parts), self.by_both.logits(both, parts)], axis=0)
         fill_between(found)
-        return np.where(which, found, np.float32(0))
+        smooth: NDArray[np.float32] = ndimage.gaussian_filter(np.where(which, found, np.float32(0)), SMOOTH)
+        return smooth
 
 
 def places(cube: Cube, tree: shapely.STRtree) -> list[Window]:

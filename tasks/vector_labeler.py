@@ -9,12 +9,11 @@ from functools import lru_cache
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from models.sam_automatic import tidied
 from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
-from tasks.area_evidence import REACH, SLOPE, SMOOTH, SURE, WIDEST, Around, around, learn_areas
+from tasks.area_evidence import REACH, SLOPE, SURE, WIDEST, Around, around, learn_areas
 from tasks.labelers import HALO, Dropped, Labelled
 from tasks.large_objects import is_large, large_mask
 from tasks.line_evidence import Evidence, Lines, all_lines, learn_lines, look_beside, slopes
@@ -176,7 +175,7 @@ class VectorLabeler:
             for number, one in near.items():
                 if self.shapes.label[number] == klass:
                     asked[one.patch] |= one.away < one.reach
-            found[klass] = ndimage.gaussian_filter(self.known.areas[klass].logits(sight, asked), SMOOTH)
+            found[klass] = self.known.areas[klass].logits(sight, asked)
         return found
 
     def _is_whole(self, number: int, place: Window) -> bool:

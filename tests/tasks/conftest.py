@@ -45,6 +45,29 @@ def ingest(scene, folder, **options):
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def before_sam(tmp_path_factory):
+    """Makes a (3, y, x) uint8 picture a workspace without CRS, to be seen by SAM; skips where its weights are not."""
+    from infra.errors import UnusableInput
+    from infra.progress import Silent
+    from tasks.fetch_model import fetch_model
+    from tasks.raster.gdal import rasterio
+
+    try:
+        fetch_model("sam-vit-t", progress=Silent())
+    except UnusableInput as error:
+        pytest.skip(f"SAM's weights cannot be had here: {error}")
+
+    def made(picture):
+        folder = tmp_path_factory.mktemp("seen")
+        profile = {"driver": "GTiff", "width": picture.shape[2], "height": picture.shape[1], "count": 3}
+        with rasterio.open(folder / "scene.tif", "w", dtype="uint8", **profile) as target:
+            target.write(picture)
+        return ingest(folder / "scene.tif", folder / "ws")
+
+    return made
+
+
 def predict(workspace, model, *, cluster="lanes", workers=2, **params):
     from flows import steps
     from infra.progress import Silent

@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from flows import steps
-from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.area_evidence import around
-from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams
-from tasks.params import ClusterParams, IngestParams, RunParams
+from tasks.params import RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_label
 
@@ -73,12 +71,8 @@ def houses(rng):
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory):
+def town(tmp_path_factory, before_sam):
     """Roofs that shade hides half of, in bright yards: (workspace, prompts, truth, boxes)."""
-    try:
-        fetch_model("sam-vit-t", progress=Silent())
-    except UnusableInput as error:
-        pytest.skip(f"SAM's weights cannot be had here: {error}")
     rng = np.random.default_rng(0)
     picture = np.stack(
         [120 + 25 * ndimage.gaussian_filter(rng.normal(size=SHAPE), 6) / 0.05 * k for k in (0.1, 0.12, 0.06)]
@@ -92,17 +86,12 @@ def town(tmp_path_factory):
         moved = rng.uniform(-0.15, 0.15, 4) * [w, h, w, h]
         boxes.append(shapely.box(*np.array([x, y, x + w, y + h]) + moved))
     picture = np.clip(picture + rng.normal(0, 8, picture.shape), 1, 255).astype(np.uint8)
-    folder = tmp_path_factory.mktemp("town")
-    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", width=SHAPE[1], height=SHAPE[0], count=3,
-                       dtype="uint8") as target:  # fmt: skip
-        target.write(picture)
     features = [
         {"type": "Feature", "properties": {"class": "building"}, "geometry": b.__geo_interface__} for b in boxes
     ]
-    (folder / "boxes.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    scenes = IngestParams(scenes=(str(folder / "scene.tif"),))
-    steps.ingest(scenes, str(folder / "ws"), run=ClusterParams(), progress=Silent())
-    return str(folder / "ws"), str(folder / "boxes.geojson"), truth, boxes
+    prompts = tmp_path_factory.mktemp("town") / "boxes.geojson"
+    prompts.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return before_sam(picture), str(prompts), truth, boxes
 
 
 def iou(found, truth):

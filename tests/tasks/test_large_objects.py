@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from flows import steps
-from infra.errors import UnusableInput
-from infra.progress import Silent
 from infra.store import open_store
-from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams
 from tasks.large_objects import LARGE, LargeMask, is_large, large_mask
-from tasks.params import ClusterParams, IngestParams
-from tasks.raster.gdal import rasterio
 from tasks.sam_view import SamView
 from tasks.workspace import open_workspace
 
@@ -20,24 +14,13 @@ SHAPE, HALL = (1003, 1205), (slice(150, 850), slice(301, 1101))
 
 
 @pytest.fixture(scope="module")
-def view(tmp_path_factory):
+def view(before_sam):
     """SAM before a bright hall of 700 x 800 pixels on dark noise."""
-    try:
-        fetch_model("sam-vit-t", progress=Silent())
-    except UnusableInput as error:
-        pytest.skip(f"SAM's weights cannot be had here: {error}")
     rng = np.random.default_rng(0)
     picture = 60 + ndimage.gaussian_filter(rng.normal(size=SHAPE), 3) * 60
     picture[HALL] = 190
     picture = np.clip(picture + rng.normal(0, 4, SHAPE), 1, 255).astype(np.uint8)
-    folder = tmp_path_factory.mktemp("hall")
-    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", width=SHAPE[1], height=SHAPE[0], count=3,
-                       dtype="uint8") as target:  # fmt: skip
-        target.write(np.stack([picture] * 3))
-    steps.ingest(
-        IngestParams(scenes=(str(folder / "scene.tif"),)), str(folder / "ws"), run=ClusterParams(), progress=Silent()
-    )
-    workspace = open_workspace(open_store(folder / "ws"))
+    workspace = open_workspace(open_store(before_sam(np.stack([picture] * 3))))
     return SamView.of(workspace.store, workspace.cube(), LabelParams(), device="cpu")
 
 

@@ -5,16 +5,10 @@ import pytest
 import shapely
 from scipy import ndimage
 
-from flows import steps
-from infra.errors import UnusableInput
-from infra.progress import Silent
 from infra.store import open_store
-from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams
 from tasks.labelers import Dropped
 from tasks.line_evidence import Lines, learn_lines, look_beside, slopes
-from tasks.params import ClusterParams, IngestParams
-from tasks.raster.gdal import rasterio
 from tasks.raster.grid import within
 from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
@@ -42,26 +36,15 @@ def iou(found, truth):
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def scene(before_sam):
     """Grey roads of two widths in noisy fields: (SAM before them, truth)."""
-    try:
-        fetch_model("sam-vit-t", progress=Silent())
-    except UnusableInput as error:
-        pytest.skip(f"SAM's weights cannot be had here: {error}")
     rng = np.random.default_rng(0)
     truth = burnt(ROADS, TRUE)
     fields = ndimage.gaussian_filter(rng.normal(size=SHAPE), 20) * 600 + 110
     picture = np.stack([fields * k for k in (1.0, 1.1, 0.6)])
     picture[:, truth] = 130
     picture = np.clip(picture + rng.normal(0, 18, picture.shape), 1, 255).astype(np.uint8)
-    folder = tmp_path_factory.mktemp("roads")
-    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", width=SHAPE[1], height=SHAPE[0], count=3,
-                       dtype="uint8") as target:  # fmt: skip
-        target.write(picture)
-    steps.ingest(
-        IngestParams(scenes=(str(folder / "scene.tif"),)), str(folder / "ws"), run=ClusterParams(), progress=Silent()
-    )
-    workspace = open_workspace(open_store(folder / "ws"))
+    workspace = open_workspace(open_store(before_sam(picture)))
     params = LabelParams(method=("vectors",), prompts="lines.gpkg")
     return SamView.of(workspace.store, workspace.cube(), params, device="cpu"), truth
 
