@@ -8,7 +8,9 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # an error is told once, by the command line
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",  # its shutdown prints CancelledError tracebacks that mean nothing
+    # Its server's shutdown prints CancelledError tracebacks that mean nothing, and so does its database library's.
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # Its server takes 14 s to start where nothing else runs, and Prefect gives up after 20.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
