@@ -37,6 +37,7 @@ ORDER = (
     "scheduler",
     "labels",
     "automatic",
+    "sam_decoder",
     "label_ids",
     "label_memory",
     "gpu",

@@ -2,7 +2,7 @@
 
 `SamAutomaticMaskGenerator` encodes the window itself, enlarges all three masks of every point of its grid, and throws
 most of them away. Here a window that is encoded is used, what its predicted quality rules out is not enlarged, and
-masks are kept as bits. Its masks are the same, bit by bit.
+masks are kept as bits. Its masks are the same but for rounding (`models/sam_mask_decoder.py`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ DUPLICATE = 0.7
 """Intersection over union of two masks' boxes above which the worse is dropped (the package's default)."""
 OFFSET = 1.0
 """Logits by which the cut of a mask is moved, up and down, to see how stable it is (the package's default)."""
-
-
 WHOLE = 0.1
 """Share of the window above which a mask is of ground that objects lie on: its points are asked all the same. On two
 windows of 1024 no mask was lost by that which is the largest anywhere; without it, four of five."""

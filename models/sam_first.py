@@ -15,6 +15,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn import functional
 
+from models.sam_mask_decoder import attend, draw
 from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE
 from models.segmenter import Embedding, EncodedWindow, Prompts
 
@@ -57,23 +58,37 @@ class FirstSam:
         sparse, dense = self.network.prompt_encoder(points=points, boxes=boxes, masks=masks)
         # What all prompts have in common is computed once: the package repeats the embedding for each.
         seen = window.embedding[0] + (dense[:1] if masks is None else dense)  # 1 or n, 256 64 64
-        return self._masks(seen, sparse, slice(1, None) if multimask else slice(0, 1), least)
+        near = self._near(prompts, window.shape, count=len(sparse))
+        return self._masks(seen, sparse, slice(1, None) if multimask else slice(0, 1), near, least)
 
-    def _masks(self, seen: Tensor, sparse: Tensor, which: slice, least: float) -> tuple[Tensor, Tensor]:
+    def _masks(
+        self, seen: Tensor, sparse: Tensor, which: slice, near: list[list[list[int]]], least: float
+    ) -> tuple[Tensor, Tensor]:
         """`MaskDecoder.predict_masks`, in another order: how good masks are is known before they are drawn."""
         decoder = self.network.mask_decoder
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # 5 256
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-        tokens, seen = decoder.transformer(seen, self.network.prompt_encoder.get_dense_pe(), tokens)
+        cells, places = (x.flatten(2).transpose(1, 2) for x in (seen, self.network.prompt_encoder.get_dense_pe()))
+        tokens, cells = attend(decoder.transformer, cells.contiguous(), places, tokens)
         scores = decoder.iou_prediction_head(tokens[:, 0])[:, which]
-        good = (scores > least).any(dim=1)
         low = torch.full((*scores.shape, _MASK_SIZE, _MASK_SIZE), _NOTHING, device=self.device)
-        if good.any():
-            shape = (-1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
-            drawn = decoder.output_upscaling(seen[good].transpose(1, 2).reshape(shape)).flatten(2)  # n 32 65536
-            mixed = [mlp(tokens[good, 1 + n]) for n, mlp in enumerate(decoder.output_hypernetworks_mlps)][which]
-            low[good] = (torch.stack(mixed, dim=1) @ drawn).unflatten(2, (_MASK_SIZE, _MASK_SIZE))
+        mixed = torch.stack(
+            [mlp(tokens[:, 1 + n]) for n, mlp in enumerate(decoder.output_hypernetworks_mlps)][which], 1
+        )
+        for number in (scores > least).any(dim=1).nonzero()[:, 0].tolist():
+            (top, left), (bottom, right) = near[number]
+            part = cells[number].reshape(EMBEDDING_SIZE, EMBEDDING_SIZE, -1)[top:bottom, left:right]
+            low[number, :, 4 * top : 4 * bottom, 4 * left : 4 * right] = draw(decoder, part, mixed[number])
         return low, scores
+
+    def _near(self, prompts: Prompts, shape: tuple[int, int], *, count: int) -> list[list[list[int]]]:
+        """First and last cells, row and column, that masks are drawn in; of each prompt."""
+        if prompts.near is None:
+            return [[[0, 0], [EMBEDDING_SIZE, EMBEDDING_SIZE]]] * count
+        places = self._placed(prompts.near.reshape(-1, 2, 2), shape).flip(2) * (EMBEDDING_SIZE / IMAGE_SIZE)
+        edges = torch.stack([places[:, 0].floor() - 1, places[:, 1].ceil() + 1], dim=1)  # masks are interpolated
+        found: list[list[list[int]]] = edges.clamp(0, EMBEDDING_SIZE).int().tolist()
+        return found
 
     def enlarge(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:
         """As `Segmenter.enlarge`."""

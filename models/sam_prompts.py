@@ -21,7 +21,7 @@ WINDOW = 512
 
 
 def segment_boxes(
-    window: EncodedWindow, boxes: NDArray[np.float64], *, slack: float = 0.05, batch: int = 8
+    window: EncodedWindow, boxes: NDArray[np.float64], *, slack: float = 0.05, batch: int = 4
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
     """The object in each box, one after the other: a window may have more boxes than there is memory for masks.
 
@@ -53,7 +53,7 @@ def _each(
     window: EncodedWindow, boxes: NDArray[np.float64], slack: float, batch: int
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
     there = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    answers = _in_batches(window, boxes[there], batch)
+    answers = _in_batches(window, boxes[there], slack, batch)
     for box, is_there in zip(boxes, there, strict=True):
         logit, score = np.full(window.shape, -np.inf, np.float32), 0.0
         if is_there:
@@ -65,18 +65,26 @@ def _each(
 
 
 def _in_batches(
-    window: EncodedWindow, boxes: NDArray[np.float64], batch: int
+    window: EncodedWindow, boxes: NDArray[np.float64], slack: float, batch: int
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
     """Logits (y, x) a box and its predicted IoU."""
     for start in range(0, len(boxes), batch):
-        found, quality = _asked(window, Prompts(boxes=boxes[start : start + batch].astype(np.float32)))
+        these = boxes[start : start + batch]
+        prompts = Prompts(boxes=these.astype(np.float32), near=_widened(these, slack).astype(np.float32))
+        found, quality = _asked(window, prompts)
         yield from zip(found, quality.tolist(), strict=True)
 
 
+def _widened(boxes: NDArray[np.float64], slack: float) -> NDArray[np.float64]:
+    """Boxes (..., 4) with what masks may reach beyond them."""
+    more = slack * (boxes[..., 2:] - boxes[..., :2]) + 2
+    return np.concatenate([boxes[..., :2] - more, boxes[..., 2:] + more], axis=-1)
+
+
 def _around(box: NDArray[np.float64], slack: float, shape: tuple[int, int]) -> tuple[slice, slice]:
-    more_x, more_y = slack * (box[2] - box[0]) + 2, slack * (box[3] - box[1]) + 2
-    rows = slice(max(0, int(box[1] - more_y)), min(shape[0], int(np.ceil(box[3] + more_y))))
-    columns = slice(max(0, int(box[0] - more_x)), min(shape[1], int(np.ceil(box[2] + more_x))))
+    x0, y0, x1, y1 = _widened(box, slack)
+    rows = slice(max(0, int(y0)), min(shape[0], int(np.ceil(y1))))
+    columns = slice(max(0, int(x0)), min(shape[1], int(np.ceil(x1))))
     return rows, columns
 
 

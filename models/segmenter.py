@@ -31,6 +31,8 @@ class Prompts:
     """(n, 4) x0, y0, x1, y1."""
     masks: Tensor | None = None
     """n y x logits, as coarse as `shrink` makes them."""
+    near: NDArray[np.float32] | None = None
+    """(n, 4) boxes beyond which masks need not be drawn."""
 
 
 class Segmenter(Protocol):
