@@ -28,7 +28,8 @@ from tasks.raster.grid import ground_resolution, shape_of, windows, within
 from tasks.raster.reliability import Reliability
 from tasks.raster.vectors import read_shapes
 from tasks.sam_view import SamView
-from tasks.vector_labeler import VectorLabeler, learn
+from tasks.vector_labeler import VectorLabeler
+from tasks.vector_lessons import learnt_here
 from tasks.workspace import open_workspace
 
 HOME = Path(__file__).resolve().parents[1] / "tasks" / "raster" / FILE
@@ -41,7 +42,7 @@ def counts_of(tile: Prompted) -> NDArray[np.int64]:
     view = SamView.of(workspace.store, cube, LabelParams(), device="cpu")
     shapes = read_shapes(tile.vectors, workspace.grid, workspace.classes, vector_class=None, road_width=tile.road_width)
     labeler = VectorLabeler(
-        view, shapes, learn(view, shapes), misplaced=tile.misplaced / (ground_resolution(cube.grid) or 1.0)
+        view, shapes, learnt_here(view, shapes), misplaced=tile.misplaced / (ground_resolution(cube.grid) or 1.0)
     )
     counts = np.zeros((2, int(np.prod(SHAPE))), np.int64)
     for window in windows((cube.grid.shape[0], cube.grid.shape[1]), labeler.window):

@@ -18,8 +18,7 @@ from models.sam_prompts import segment_boxes
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, shape_of, within
 from tasks.raster.vectors import Shapes
-from tasks.sam_view import SamView
-from tasks.scene_look import ClassLook, Lesson, Sight, lesson, places
+from tasks.scene_look import Lesson, Sight, lesson
 
 ON, OFF, FAR, FARTHEST = -0.15, 0.2, 1.2, 256
 """Sides from a polygon's edge (a side is the root of its area): deeper than the first is taught as its class, from the
@@ -90,6 +89,7 @@ class Areas:
 
     def __init__(self, shapes: Shapes, klass: int) -> None:
         """Take those of a class out of a scene's vectors."""
+        self.klass = klass
         self._polygons = shapes.geometry[(shapes.width == 0) & (shapes.label == klass)]
         self.tree = shapely.STRtree(self._polygons)
 
@@ -111,27 +111,18 @@ class Areas:
                 np.minimum(found[near.patch], near.away, out=found[near.patch])
         return found
 
+    def lesson(self, sight: Sight, valid: NDArray[np.bool_]) -> Lesson:
+        """What a window teaches of the class, where it has data.
 
-def learn_areas(view: SamView, shapes: Shapes) -> dict[int, ClassLook]:
-    """What the classes of a map's polygons look like in a scene; lines are left out.
-
-    Args:
-        view: SAM before the scene.
-        shapes: the map.
-    """
-    found = {}
-    for klass in np.unique(shapes.label[shapes.width == 0]).tolist():
-        areas = Areas(shapes, klass)
-        found[klass] = ClassLook.learnt([_lesson(view, place, areas) for place in places(view.cube, areas.tree)])
-    return found
+        Of what lies deep in a polygon, SAM says what is the thing's: boxes of bent things hold more than them.
+        """
+        away = self.away(sight.place)
+        inside = np.zeros(away.shape, bool)
+        for logit, _ in segment_boxes(sight.asked, self.boxes(sight.place)):
+            inside |= logit > 0
+        return lesson(sight, (away < ON) & inside & valid, (away > OFF) & (away < FAR) & valid)
 
 
-def _lesson(view: SamView, window: Window, areas: Areas) -> Lesson:
-    """Of what lies deep in a polygon, SAM says what is the thing's: boxes of bent things hold more than them."""
-    place = view.around(window)
-    sight = Sight(view, place)
-    away, valid = areas.away(place), view.cube.read(place, bands=())[1]
-    inside = np.zeros(away.shape, bool)
-    for logit, _ in segment_boxes(sight.asked, areas.boxes(place)):
-        inside |= logit > 0
-    return lesson(sight, (away < ON) & inside & valid, (away > OFF) & (away < FAR) & valid)
+def all_areas(shapes: Shapes) -> list[Areas]:
+    """The polygons of a scene's vectors, class by class."""
+    return [Areas(shapes, klass) for klass in np.unique(shapes.label[shapes.width == 0]).tolist()]

@@ -19,6 +19,7 @@ from tasks.correct import correct, correct_again
 from tasks.label_block import Orders, label_block, name_objects, open_tools, unite
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO
+from tasks.learn_vectors import learnt
 from tasks.made_labels import DROPPED, open_made_labels
 from tasks.raster import grid as grids
 from tasks.raster.certainty import known_table
@@ -81,7 +82,7 @@ def label(
     if any(done.get(unit) != mark for unit, mark in marks.items()):
         with forgetting_damage(store):
             ready = tuple(prepared(way, workspace, device=device, progress=progress) for way in ways)
-        orders = replace(orders, ways=ready)
+            orders = learnt(replace(orders, ways=ready), cluster=cluster, progress=progress)
         tools = open_tools(orders)
         tells = tools.labeler.tells
         for note in tools.notes:

@@ -58,7 +58,9 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tools:
+class Tools:
+    """What a process keeps open to label with."""
+
     labeler: Labeler
     cube: Cube
     classes: int
@@ -68,10 +70,10 @@ class _Tools:
 
 
 _OPENING = Lock()
-_OPEN: dict[tuple[str, str, str, int], _Tools] = {}
+_OPEN: dict[tuple[str, str, str, int], Tools] = {}
 
 
-def open_tools(orders: Orders) -> _Tools:
+def open_tools(orders: Orders) -> Tools:
     """What this process keeps open for a labelling; one at a time.
 
     Raises:
@@ -86,7 +88,7 @@ def open_tools(orders: Orders) -> _Tools:
             labeler, notes = open_labeler(orders.ways, workspace, cube, device=orders.device)
             if labeler.pieces:
                 _require_ids(cube, labeler.window)
-            _OPEN[key] = _Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes), notes)
+            _OPEN[key] = Tools(labeler, cube, len(workspace.classes), BoundedSemaphore(orders.lanes), notes)
         return _OPEN[key]
 
 
@@ -149,7 +151,7 @@ def _require_ids(cube: Cube, size: int) -> None:
         )
 
 
-def _numbered(found: Labelled, window: Window, tools: _Tools) -> Labelled:
+def _numbered(found: Labelled, window: Window, tools: Tools) -> Labelled:
     """A window's own pieces with ids that no other window has."""
     size = tools.labeler.window
     columns = -(-tools.cube.grid.shape[1] // size)
@@ -161,7 +163,7 @@ def _numbered(found: Labelled, window: Window, tools: _Tools) -> Labelled:
 class _Edges:
     """What windows see of each other: matched where both are in, kept where the other is another block's."""
 
-    def __init__(self, tools: _Tools) -> None:
+    def __init__(self, tools: Tools) -> None:
         self.size, self.halo = tools.labeler.window, tools.labeler.halo
         self.shape = (tools.cube.grid.shape[0], tools.cube.grid.shape[1])
         self.pairs: list[Pairs] = []

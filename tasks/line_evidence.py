@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from tasks.raster.grid import Window, shape_of
 from tasks.raster.lines import Beside, beside
 from tasks.raster.vectors import Shapes
-from tasks.sam_view import SamView
-from tasks.scene_look import ClassLook, Lesson, Sight, lesson, places
+from tasks.scene_look import ClassLook, Lesson, Sight, lesson
 
 ON, OFF, FAR = 1 / 7, 0.6, 3.0
 """Half widths from a line: within the first is taught as road, from the second to the third as none."""
@@ -77,30 +76,16 @@ class Lines:
         x0, y0, x1, y1 = part.bounds
         return x0, y0, x1, y1
 
+    def lesson(self, sight: Sight, valid: NDArray[np.bool_]) -> Lesson:
+        """What a window teaches of the class, where it has data."""
+        around = self.beside(sight.place)
+        away = np.where(valid, np.inf if around is None else around.away, np.inf)
+        return lesson(sight, away <= ON, (away > OFF) & (away < FAR))
+
 
 def all_lines(shapes: Shapes) -> list[Lines]:
     """The lines of a scene's vectors, class by class."""
     return [Lines(shapes, klass) for klass in np.unique(shapes.label[shapes.width > 0]).tolist()]
-
-
-def learn_lines(view: SamView, shapes: Shapes) -> dict[int, ClassLook]:
-    """What the classes of a map's lines look like in a scene; polygons are left out.
-
-    Args:
-        view: SAM before the scene.
-        shapes: the map.
-    """
-    return {
-        lines.klass: ClassLook.learnt([_lesson(view, place, lines) for place in places(view.cube, lines.tree)])
-        for lines in all_lines(shapes)
-    }
-
-
-def _lesson(view: SamView, window: Window, lines: Lines) -> Lesson:
-    place = view.around(window)
-    around, valid = lines.beside(place), view.cube.read(place, bands=())[1]
-    away = np.where(valid, np.inf if around is None else around.away, np.inf)
-    return lesson(Sight(view, place), away <= ON, (away > OFF) & (away < FAR))
 
 
 def slopes(widths: NDArray[np.float64], misplaced: float) -> NDArray[np.float64]:
@@ -119,7 +104,7 @@ def look_beside(around: Beside, sight: Sight, known: ClassLook, *, slope: NDArra
     Args:
         around: the nearest line of each pixel of the window.
         sight: the window.
-        known: what `learn_lines` found for the class.
+        known: what is known of the class.
         slope: (lines,) of `slopes`.
     """
     look = known.logits(sight, around.away < FAR)

@@ -77,10 +77,9 @@ class Sight:
 class Lesson:
     """Pixels of a window that are taken to be of a class, and others that are not."""
 
-    embedding: NDArray[np.float32]
-    cells: tuple[float, float]
+    place: Window
     taken: NDArray[np.bool_]
-    """(y, x) which pixels of the window."""
+    """(y, x) which pixels of the window; what follows is of these."""
     look: NDArray[np.float32]
     labels: NDArray[np.bool_]
     parts: NDArray[np.intp]
@@ -98,7 +97,7 @@ def lesson(sight: Sight, on: NDArray[np.bool_], off: NDArray[np.bool_]) -> Lesso
     taken = np.zeros(on.shape, bool)
     for which in (on, off):
         taken.flat[chance.permutation(np.flatnonzero(which))[:SAMPLE]] = True
-    return Lesson(sight.embedding, sight.cells, taken, sight.look[taken], on[taken], sight.parts[taken])
+    return Lesson(sight.place, taken, sight.look[taken], on[taken], sight.parts[taken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +113,24 @@ class ClassLook:
     by_both: CrossFitted = field(default_factory=CrossFitted)
 
     @classmethod
-    def learnt(cls, lessons: Sequence[Lesson]) -> ClassLook:
+    def learnt(cls, view: SamView, lessons: Sequence[Lesson]) -> ClassLook:
         """Learn from some windows; of none, or too few pixels, nothing."""
         known = cls()
         if lessons:
-            known.surroundings.fit([one.embedding[:, ::2, ::2] for one in lessons])
+            sights = [Sight(view, one.place) for one in lessons]
+            known.surroundings.fit([sight.embedding[:, ::2, ::2] for sight in sights])
             look, labels, parts = (
                 np.concatenate([getattr(one, name) for one in lessons]) for name in ("look", "labels", "parts")
             )
             around = np.concatenate(
-                [known.surroundings.at(one.embedding, *np.nonzero(one.taken), cells=one.cells) for one in lessons]
+                [known._around(sight, *np.nonzero(one.taken)) for sight, one in zip(sights, lessons, strict=True)]
             )
             known.by_look.fit(look, labels, parts)
             known.by_both.fit(np.concatenate([look, around], axis=1), labels, parts)
         return known
+
+    def _around(self, sight: Sight, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.surroundings.at(sight.embedding, rows, cols, cells=sight.cells)
 
     @property
     def taught(self) -> bool:
@@ -148,8 +151,7 @@ class ClassLook:
             return np.zeros(which.shape, np.float32)
         rows, cols = (2 * places for places in np.nonzero(ndimage.maximum_filter(which, 3)[::2, ::2]))
         look, parts = sight.look[rows, cols], sight.parts[rows, cols]
-        around = self.surroundings.at(sight.embedding, rows, cols, cells=sight.cells)
-        both = np.concatenate([look, around], axis=1)
+        both = np.concatenate([look, self._around(sight, rows, cols)], axis=1)
         found = np.zeros(which.shape, np.float32)
         found[rows, cols] = np.mean([self.by_look.logits(look, parts), self.by_both.logits(both, parts)], axis=0)
         fill_between(found)

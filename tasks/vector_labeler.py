@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from models.sam_automatic import tidied
 from models.sam_prompts import segment_boxes
 from models.segmenter import EncodedWindow
-from tasks.area_evidence import REACH, SLOPE, SURE, WIDEST, Around, around, learn_areas
+from tasks.area_evidence import REACH, SLOPE, SURE, WIDEST, Around, around
 from tasks.labelers import HALO, Dropped, Labelled
 from tasks.large_objects import is_large, large_mask
-from tasks.line_evidence import Evidence, Lines, all_lines, learn_lines, look_beside, slopes
+from tasks.line_evidence import Evidence, Lines, look_beside, slopes
 from tasks.raster.certainty import AGREED, BESIDE, BEYOND, DOUBTED, FAR, LINE, REFUSED, cells, known_table
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, shape_of, within
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import CORE, SamView
-from tasks.scene_look import ClassLook, Sight
+from tasks.scene_look import Sight
+from tasks.vector_lessons import Known, teachers_of
 
 SPECK = 32
 """Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
@@ -65,19 +66,6 @@ class Seen:
         return cells(self.kind, self.score, (self.label > 0) & (self.label != IGNORE))
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the classes of a map look like in a scene, by their ids."""
-
-    areas: Mapping[int, ClassLook]
-    lines: Mapping[int, ClassLook]
-
-
-def learn(view: SamView, shapes: Shapes) -> Known:
-    """Learn from the scene what a map's classes look like in it."""
-    return Known(learn_areas(view, shapes), learn_lines(view, shapes))
-
-
 class VectorLabeler:
     """Vectors as prompts: what the picture shows of polygons, by SAM's masks of their boxes, and along lines.
 
@@ -93,14 +81,15 @@ class VectorLabeler:
         Args:
             view: SAM before the scene.
             shapes: the vectors.
-            known: what their classes look like in the scene.
+            known: what their classes look like in the scene; empty before that is learnt.
             misplaced: pixels by which lines may lie wrong.
         """
         self.view, self.shapes, self.known = view, shapes, known
         self.bounds = shapely.bounds(shapes.geometry)
         self.polygons = np.flatnonzero(shapes.width == 0)
         self.tree = shapely.STRtree(shapes.geometry[self.polygons])
-        self.lines = all_lines(shapes)
+        self.teachers = teachers_of(shapes)
+        self.lines = [teacher for teacher in self.teachers if isinstance(teacher, Lines)]
         self.slopes = slopes(shapes.width, misplaced)
         self.large = is_large(self.bounds, (view.cube.grid.shape[0], view.cube.grid.shape[1]))
         self._seen_whole = lru_cache(maxsize=256)(lambda number: large_mask(view, self.bounds[number], slack=REACH))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from threadpoolctl import threadpool_limits
-
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
@@ -27,7 +25,7 @@ from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from models.few_shot import FewShot
-    from tasks.vector_labeler import Known
+    from tasks.vector_lessons import Known
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
@@ -55,7 +53,7 @@ class Way:
     """sha256 of a checkpoint of the user's own."""
     learnt: FewShot | None = None
     known: Known | None = None
-    """What the classes of the vectors look like."""
+    """What the classes of the vectors look like (`tasks/learn_vectors.py`)."""
 
     @property
     def method(self) -> str:
@@ -122,19 +120,12 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         texts_of(workspace.classes.names, params.texts)
     if params.sam_checkpoint is None:
         fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
-    if way.method not in {"vectors", "few-shot"}:
+    if way.method != "few-shot":
         return way
+    from tasks.few_shot_labeler import learn
     from tasks.sam_view import SamView
 
     view = SamView.of(workspace.store, workspace.cube(), params, device=device)
-    if way.method == "vectors":
-        from tasks.vector_labeler import learn as learn_vectors
-
-        progress.note("Learning what the vectors' classes look like in this scene.")
-        with threadpool_limits(1):  # whatever machine goes on with it, the same is learnt
-            return replace(way, known=learn_vectors(view, _shapes(way, workspace)))
-    from tasks.few_shot_labeler import learn
-
     return replace(
         way, learnt=learn(params, view, _truth(way, workspace), classes=workspace.classes, progress=progress)
     )

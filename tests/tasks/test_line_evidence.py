@@ -8,13 +8,14 @@ from scipy import ndimage
 from infra.store import open_store
 from tasks.label_params import LabelParams
 from tasks.labelers import Dropped
-from tasks.line_evidence import Lines, learn_lines, look_beside, slopes
+from tasks.line_evidence import Lines, look_beside, slopes
 from tasks.raster.grid import within
 from tasks.raster.lines import widen
 from tasks.raster.vectors import Shapes
 from tasks.sam_view import SamView
 from tasks.scene_look import Sight
-from tasks.vector_labeler import VectorLabeler, learn
+from tasks.vector_labeler import VectorLabeler
+from tasks.vector_lessons import learnt_here
 from tasks.workspace import open_workspace
 
 SHAPE, ROAD = (900, 1000), 2
@@ -70,7 +71,7 @@ def test_roads_are_found_where_they_are_and_as_wide(scene):
     view, truth = scene
     shapes = moved()
     whole = (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
-    found = look(view, shapes, whole, learn_lines(view, shapes)[ROAD])
+    found = look(view, shapes, whole, learnt_here(view, shapes).lines[ROAD])
     best = max(iou(burnt(shapes.geometry, [width] * 4), truth) for width in (8, 10, 12, 14, 16, 18, 20))
     assert iou(found.logit > 0, truth) > best + 0.07
     for number, width in enumerate(TRUE):
@@ -82,7 +83,7 @@ def test_neighbouring_windows_agree_about_what_both_see(scene):
     """Each line runs on as it is, over the border between them."""
     view, _ = scene
     shapes = moved()
-    known = learn_lines(view, shapes)[ROAD]
+    known = learnt_here(view, shapes).lines[ROAD]
     left, right = ((slice(384, 768), slice(start, start + 384)) for start in (0, 384))
     seen = [view.around(window) for window in (left, right)]
     shared = (seen[0][0], slice(384 - 16, 384 + 16))
@@ -96,7 +97,7 @@ def test_lines_that_lie_well_are_believed(scene):
     view, _ = scene
     shapes = Shapes(np.array(ROADS, object), np.full(4, ROAD, np.uint8), np.full(4, SAID))
     place = (slice(0, 500), slice(400, 1000))
-    known = learn_lines(view, shapes)[ROAD]
+    known = learnt_here(view, shapes).lines[ROAD]
     said = burnt(ROADS, 4 * [SAID])[place]
     well, badly = (look(view, shapes, place, known, misplaced=m).logit > 0 for m in (1.0, 6.0))
     assert iou(well, said) > 0.75
@@ -111,7 +112,7 @@ def test_a_line_that_the_picture_does_not_show_is_listed(scene):
     view, truth = scene
     ghost = shapely.LineString([(760, 420), (980, 400)])
     shapes = moved(ghost)
-    labeler = VectorLabeler(view, shapes, learn(view, shapes), misplaced=6)
+    labeler = VectorLabeler(view, shapes, learnt_here(view, shapes), misplaced=6)
     found = labeler((slice(384, 768), slice(768, 1000)))
     (dropped,) = found.dropped
     assert isinstance(dropped, Dropped)
