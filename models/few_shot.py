@@ -1,12 +1,13 @@
 """Few-shot labelling: classes of pixels, taught by a few labelled windows.
 
-What a pixel looks like (`tasks/raster/appearance.py`) says more of its class than what Segment Anything makes of its
-surroundings, which says what belongs together and not what it is; the two together say most. Two weak classifiers are
-averaged, as trees and a linear model err differently. `benchmarks/few_shot.py` measures it.
+What a pixel looks like (`tasks/raster/appearance.py`, `models/deep_look.py`) says more of its class than what Segment
+Anything makes of its surroundings, which says what belongs together and not what it is; the two together say most. Two
+weak classifiers are averaged, as trees and a linear model err differently. `benchmarks/few_shot.py` measures it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -36,19 +37,21 @@ class FewShot:
 
     def fit(
         self,
-        looks: list[NDArray[np.float32]],
+        looks: Iterable[NDArray[np.float32]],
         embeddings: list[NDArray[np.float32]],
         classes: list[NDArray[np.uint8]],
         *,
         cells: list[tuple[float, float]],
+        step: int = 1,
     ) -> Self:
         """Learn from labelled windows.
 
         Args:
-            looks: (y, x, d) of each window.
+            looks: (y, x, d) of each window; of one after the other.
             embeddings: (c, v, u) of each, SAM's.
             classes: (y, x) ids of each; 255 is not known.
-            cells: rows and columns of the embedding that a pixel takes.
+            cells: rows and columns of the embedding that a pixel of the window takes.
+            step: of a window's pixels, looks and classes are one of every so many rows and columns.
 
         Raises:
             UnusableInput: they show fewer than two classes.
@@ -68,7 +71,7 @@ class FewShot:
         for look, embedding, ids, size in zip(looks, embeddings, classes, cells, strict=True):
             known = ids != UNDECIDED
             taken = known & (chance.random(ids.shape) < share[np.where(known, ids, 0)])
-            features.append(self._features(look, embedding, size)[taken])
+            features.append(self._features(look, embedding, size, step=step)[taken])
             labels.append(ids[taken])
         pixels, known_ids = np.concatenate(features), np.concatenate(labels)
         self._models = (
@@ -106,7 +109,7 @@ class FewShot:
         return found.reshape(*look.shape[:2], -1)
 
     def _features(
-        self, look: NDArray[np.float32], embedding: NDArray[np.float32], cells: tuple[float, float], *, step: int = 1
+        self, look: NDArray[np.float32], embedding: NDArray[np.float32], cells: tuple[float, float], *, step: int
     ) -> NDArray[np.float32]:
         """(y, x, d + components)."""
         rows, cols = (step * axis.ravel() for axis in np.indices(look.shape[:2]))

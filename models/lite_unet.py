@@ -48,6 +48,11 @@ class LiteUNet(nn.Module):
         logits: Tensor = self.segmentation_head(self.decoder(image, self.encoder(image)))
         return logits
 
+    def features(self, image: Tensor) -> list[Tensor]:
+        """What each step of the decoder makes of an image, coarsest first, and the logits of every pixel."""
+        found = self.decoder.steps(image, self.encoder(image))
+        return [*found, self.segmentation_head(found[-1])]
+
 
 class _Encoder(nn.Module):
     """What weights know as `encoder.model`."""
@@ -136,11 +141,26 @@ class _Decoder(nn.Module):
     def forward(self, image: Tensor, features: list[Tensor]) -> Tensor:
         *finer, deep = features
         for block in self.blocks:
-            skip = finer.pop() if finer else None
-            deep = functional.interpolate(deep, size=(image if skip is None else skip).shape[2:], mode="nearest")
-            deep = block(deep if skip is None else torch.cat([deep, skip], dim=1))
+            deep = _joined(block, deep, finer, image)
         finest: Tensor = deep
         return finest
+
+    def steps(self, image: Tensor, features: list[Tensor]) -> list[Tensor]:
+        """What each block gives."""
+        *finer, deep = features
+        found = []
+        for block in self.blocks:
+            deep = _joined(block, deep, finer, image)
+            found.append(deep)
+        return found
+
+
+def _joined(block: nn.Module, deep: Tensor, finer: list[Tensor], image: Tensor) -> Tensor:
+    """One step finer; the features that are joined are taken off the list."""
+    skip = finer.pop() if finer else None
+    deep = functional.interpolate(deep, size=(image if skip is None else skip).shape[2:], mode="nearest")
+    joined: Tensor = block(deep if skip is None else torch.cat([deep, skip], dim=1))
+    return joined
 
 
 class _Join(nn.Module):

@@ -23,9 +23,10 @@ DUPLICATE = 0.7
 """Intersection over union of two masks' boxes above which the worse is dropped (the package's default)."""
 OFFSET = 1.0
 """Logits by which the cut of a mask is moved, up and down, to see how stable it is (the package's default)."""
-WHOLE = 0.1
-"""Share of the window above which a mask is of ground that objects lie on: its points are asked all the same. On two
-windows of 1024 no mask was lost by that which is the largest anywhere; without it, four of five."""
+SMALL = 0.0005
+"""Share of the window up to which a mask covers points: what is larger may be ground or a block that objects lie on.
+Of the masks of three windows none is lost by that (`benchmarks.automatic` counts them); up to a tenth of the window,
+many are, and little more is saved: most points lie in no good mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +117,14 @@ class _Found:
         self.scores: list[float] = []
         self.stability: list[float] = []
         self.covered = np.zeros((height, width), bool)
-        """(y, x) of masks that are not so large that others lie within them."""
+        """(y, x) of masks that are so small that no others lie within them."""
 
     def take(self, masks: Tensor, scores: Tensor, stability: Tensor) -> None:
         """Keep masks (n, y, x)."""
         if len(masks):
             found = masks.cpu().numpy()
             self.packed += [np.packbits(mask) for mask in found]
-            small = np.count_nonzero(found, axis=(1, 2)) <= WHOLE * self.covered.size
+            small = np.count_nonzero(found, axis=(1, 2)) <= SMALL * self.covered.size
             self.covered |= found[small].any(axis=0)
             self.boxes += list(batched_mask_to_box(masks).cpu())
             self.scores += scores.tolist()

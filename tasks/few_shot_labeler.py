@@ -1,4 +1,8 @@
-"""Labelling by a few labelled windows: pixels by their look and SAM's embedding, compact objects by SAM's edges."""
+"""Labelling by a few labelled windows: pixels by their look and SAM's embedding, compact objects by SAM's edges.
+
+What a pixel looks like is told by plain filters and by the model that geoloom maps with: a network that was trained on
+other scenes has learnt what matters in all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,15 @@ from scipy import ndimage
 
 from infra.errors import UnusableInput
 from infra.progress import Progress
+from models.deep_look import DeepLook
 from models.few_shot import FewShot
+from models.lite_unet import LiteUNet
+from models.predictor import shared_network
 from models.sam_prompts import WINDOW, segment_boxes
 from models.segmenter import EncodedWindow, embedding_of
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO, Labelled
+from tasks.model import find_model
 from tasks.raster.appearance import appearance
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap
@@ -24,6 +32,8 @@ from tasks.sam_view import CORE, SamView
 
 EXAMPLES = 4
 """Example windows that are taken where none is named."""
+STEP = 2
+"""One of so many rows and columns is classed; what lies between follows."""
 SMOOTH = 2.0
 """Pixels over which neighbours' probabilities are averaged."""
 SPECK = 32
@@ -51,8 +61,8 @@ class FewShotLabeler:
         picture = self.view.picture(seen)
         asked = self.view.look(picture)
         likely = np.empty((*asked.shape, len(self.learnt.ids)), np.float32)
-        likely[::2, ::2] = self.learnt.predict(
-            appearance(picture)[::2, ::2], embedding_of(asked), cells=asked.sam.cells(asked.shape), step=2
+        likely[::STEP, ::STEP] = self.learnt.predict(
+            look_of(picture), embedding_of(asked), cells=asked.sam.cells(asked.shape), step=STEP
         )
         fill_between(likely)
         likely = ndimage.gaussian_filter(likely, (SMOOTH, SMOOTH, 0))
@@ -93,11 +103,20 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
     pictures = [view.picture(window) for window in chosen]
     asked = [view.look(picture) for picture in pictures]
     return FewShot().fit(
-        [appearance(picture) for picture in pictures],
+        (look_of(picture) for picture in pictures),
         [embedding_of(one) for one in asked],
-        shown,
+        [ids[::STEP, ::STEP] for ids in shown],
         cells=[one.sam.cells(one.shape) for one in asked],
+        step=STEP,
     )
+
+
+def look_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(v, u, d) what the pixels of a picture (y, x, 3) look like, in every so many rows and columns."""
+    network, card = shared_network(find_model("default"))
+    assert isinstance(network, LiteUNet)  # the one that comes with geoloom
+    deep = DeepLook(network, card)(picture, step=STEP)
+    return np.concatenate([appearance(picture)[::STEP, ::STEP], deep], axis=-1)
 
 
 def _without_specks(classes: NDArray[np.intp]) -> NDArray[np.intp]:

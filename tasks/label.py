@@ -68,7 +68,7 @@ def label(
         "params": params.model_dump(mode="json", exclude={"accept_license"}),
         "about": about,
         "device": device,
-        "weights": [way.weights for way in ways],
+        "weights": [(way.weights, way.model) for way in ways],
         "editions": [EDITIONS[way.method] for way in ways],
         "certainty": digest(known_table()) if any(way.method == "vectors" for way in ways) else "",
     }

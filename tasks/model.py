@@ -8,6 +8,7 @@ from typing import Any
 from infra.errors import UnusableInput
 from models.card import ModelCard, load_card
 from tasks.raster.cube import Cube
+from tasks.workspace import Workspace
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "shipped"
 """Models that come with geoloom, a folder each."""
@@ -39,6 +40,13 @@ def find_model(name: str) -> Path:
             f"There is no model '{name}'; give a folder with model.json, or one of those shipped: {known}."
         )
     return found
+
+
+def trained_here(card: ModelCard, workspace: Workspace) -> bool:
+    """Whether a model was trained on a workspace's cube, or on a scene that went into it."""
+    learnt = card.lineage.get("fingerprints")
+    prints = (workspace.cube().fingerprint, *(s.fingerprint for s in workspace.sources))
+    return isinstance(learnt, list) and any(f in learnt for f in prints)
 
 
 def fit_bands(card: ModelCard, cube: Cube) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from infra.ledger import Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
 from models.card import WEIGHTS_NAME, ModelCard, load_card
-from tasks.model import find_model, fit_bands
+from tasks.model import find_model, fit_bands, trained_here
 from tasks.params import PredictParams
 from tasks.predict_block import Did, Orders, finish_block, run_block
 from tasks.prediction_estimate import Estimate, estimate
@@ -29,7 +29,7 @@ from tasks.raster.grid import ground_resolution
 from tasks.raster.tiling import Block, Tile
 from tasks.strips import name, park_key, strip_key
 from tasks.units import to_do, writing_to
-from tasks.workspace import PREDICT, PROBABILITY, Workspace, forgetting_damage, open_workspace
+from tasks.workspace import PREDICT, PROBABILITY, forgetting_damage, open_workspace
 
 RESCALE_OVER = 1.25
 
@@ -96,7 +96,7 @@ def predict(
     expected = estimate(
         plan, tiling, cluster, classes=len(card.classes), itemsize=cube.dtype.itemsize, left=left, store=store
     )
-    seen = _trained_here(card, workspace, cube)
+    seen = trained_here(card, workspace)
     if params.plan:
         expected.refuse_what_cannot_fit()
         return Predicted(store.url, str(model), tiling.count, 0, len(marks), 0, (), seen, plan, expected)
@@ -222,12 +222,6 @@ def _parse(key: str) -> tuple[Block, Tile | None]:
         return (row, col), None
     i, j = (int(n) for n in first.split("_"))
     return (row, col), (i, j)
-
-
-def _trained_here(card: ModelCard, workspace: Workspace, cube: Cube) -> bool:
-    learnt = card.lineage.get("fingerprints")
-    prints = (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
-    return isinstance(learnt, list) and any(f in learnt for f in prints)
 
 
 def _warn_of_scale(trained: float | None, here: float | None, progress: Progress) -> None:

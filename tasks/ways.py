@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.progress import Progress
+from models.card import load_card
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
+from tasks.model import find_model, trained_here
 from tasks.raster.cube import Cube
 from tasks.raster.grid import ground_resolution
 from tasks.raster.texts import texts_of
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 3, "automatic": 1, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 4, "automatic": 1, "text": 2}
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
@@ -48,9 +50,11 @@ class Way:
     owners: str = ""
     """Whose what was fetched is."""
     from_truth: bool = False
-    """Labels that stand were made from truth."""
+    """Labels that stand, or a model that is looked through, were made from truth."""
     weights: str = ""
     """sha256 of a checkpoint of the user's own."""
+    model: str = ""
+    """sha256 of the weights of the model that is looked through."""
     learnt: FewShot | None = None
     known: Known | None = None
     """What the classes of the vectors look like (`tasks/learn_vectors.py`)."""
@@ -88,6 +92,13 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
     source = getattr(params, option)
     if source is None:
         raise UnusableInput(f"Labelling with {way.method} needs a file; give it with --{option}.")
+    if way.method == "few-shot":
+        card = load_card(find_model("default"))
+        way = replace(way, model=card.weights_sha256, from_truth=trained_here(card, workspace))
+        if way.from_truth:
+            progress.note(
+                "The model that few-shot looks through was trained on this scene: no truth can score the labels."
+            )
     owners = ""
     if option == "prompts" and is_origin(source):
         owners = fetch_prompts(source, workspace, grip=grip, progress=progress)
