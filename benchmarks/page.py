@@ -36,6 +36,7 @@ ORDER = (
     "orchestration",
     "scheduler",
     "labels",
+    "few_shot",
     "automatic",
     "sam_decoder",
     "label_ids",
