@@ -23,10 +23,9 @@ DUPLICATE = 0.7
 """Intersection over union of two masks' boxes above which the worse is dropped (the package's default)."""
 OFFSET = 1.0
 """Logits by which the cut of a mask is moved, up and down, to see how stable it is (the package's default)."""
-SMALL = 0.0005
-"""Share of the window up to which a mask covers points: what is larger may be ground or a block that objects lie on.
-Of the masks of three windows none is lost by that (`benchmarks.automatic` counts them); up to a tenth of the window,
-many are, and little more is saved: most points lie in no good mask."""
+SMALL = 0.002
+"""Share of the window up to which a mask covers points: what is larger may be ground or a block that objects lie on. A
+larger share loses masks and saves little: most points lie in no good mask (`benchmarks.automatic` counts both)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from infra.errors import UnusableInput
+from models import sam_automatic
 from models.sam import ENCODER_FILE, load_sam
 from models.sam_automatic import automatic_masks
 from models.sam_first import FirstSam
@@ -158,6 +159,7 @@ def test_points_that_a_good_mask_covers_are_not_asked_and_no_large_mask_is_lost_
         return real(sam, window, prompts, **options)
 
     monkeypatch.setattr(FirstSam, "decode", counting)
+    monkeypatch.setattr(sam_automatic, "SMALL", 0.1)  # the scene's houses are large
     least = {"points_per_side": 8, "least_score": 0.6, "least_stability": 0.7}
     everything = automatic_masks(window, every_point=True, **least)
     assert sum(asked) == 64
