@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labels import iou
+from benchmarks.labels import iou, labelled
 from benchmarks.page import Goal, Result, parser, publish
 from benchmarks.samples import BUILDING, ROAD, SETS, open_sample
 from flows import steps
@@ -33,7 +33,6 @@ from tasks.raster.classes import DEFAULT_CLASSES, IGNORE
 from tasks.raster.dubai import write_scene
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import whole
-from tasks.raster.labels import open_label
 from tasks.workspace import open_workspace
 
 SIDE, COUNT = 512, 4
@@ -115,7 +114,7 @@ def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[
         shown = Shown.drawn(source.read(1), draw)
     names = DEFAULT_CLASSES.names
     examples = folder / f"shown{number}-{draw}.tif"
-    label = _labelled(str(workspace), shown.params(examples, names))
+    label = labelled(str(workspace), shown.params(examples, names))
     yield Reading(shown.corners, "few-shot", *_scored(label, shown))
     if network:
         taught = LabelParams(method=("truth",), truth=str(examples), truth_classes=names)
@@ -127,12 +126,6 @@ def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[
         steps.mosaic(str(workspace), progress=Silent())
         with rasterio.open(workspace / "products" / "classes.tif") as source:
             yield Reading(shown.corners, f"network, {network} steps", *_scored(source.read(1), shown))
-
-
-def _labelled(workspace: str, params: LabelParams) -> NDArray[np.uint8]:
-    steps.label(params, workspace, run=RunParams(), progress=Silent())
-    label: NDArray[np.uint8] = np.asarray(open_label(open_store(workspace).zarr("labels.zarr"))[:])
-    return label
 
 
 def _scored(found: NDArray[np.uint8], shown: Shown) -> tuple[float, float]:
@@ -170,7 +163,7 @@ def compared(name: str, draws: Sequence[int], folder: Path) -> list[tuple[float,
         for way in (without_the_model, nullcontext):
             open_store(workspace).delete_all("labels.zarr")  # neither is the other's
             with way():
-                pair.append(iou(_labelled(workspace, params) == 1, shown.rest, 1))
+                pair.append(iou(labelled(workspace, params) == 1, shown.rest, 1))
         found.append((pair[0], pair[1]))
         print(name, draw, found[-1], flush=True)
     return found

@@ -60,13 +60,19 @@ def burnt(shapes: list[shapely.Geometry], shape: tuple[int, int]) -> NDArray[np.
     return drawn > 0
 
 
+def labelled(workspace: str, params: LabelParams) -> NDArray[np.uint8]:
+    """Label a workspace; (y, x) the class ids."""
+    steps.label(params, workspace, run=RunParams(), progress=Silent())
+    label: NDArray[np.uint8] = np.asarray(open_label(open_store(workspace).zarr("labels.zarr"))[:])
+    return label
+
+
 def measured(tile: Prompted) -> Gain:
     """Label a scene by its prompts, and compare."""
     params = LabelParams(
         method=("vectors",), prompts=tile.vectors, road_width=tile.road_width, misplaced=tile.misplaced, from_truth=True
     )
-    steps.label(params, tile.workspace, run=RunParams(), progress=Silent())
-    label = np.asarray(open_label(open_store(tile.workspace).zarr("labels.zarr"))[:])
+    label = labelled(tile.workspace, params)
     truth = tile.truth
     shape = (truth.shape[0], truth.shape[1])
     building = road = None

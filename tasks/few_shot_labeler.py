@@ -6,6 +6,8 @@ other scenes has learnt what matters in all of them.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -113,10 +115,15 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
 
 def look_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(v, u, d) what the pixels of a picture (y, x, 3) look like, in every so many rows and columns."""
+    return np.concatenate([appearance(picture)[::STEP, ::STEP], _shipped_model()(picture, step=STEP)], axis=-1)
+
+
+@cache
+def _shipped_model() -> DeepLook:
+    """Opened once a process: proving its weights reads all of them."""
     network, card = shared_network(find_model("default"))
     assert isinstance(network, LiteUNet)  # the one that comes with geoloom
-    deep = DeepLook(network, card)(picture, step=STEP)
-    return np.concatenate([appearance(picture)[::STEP, ::STEP], deep], axis=-1)
+    return DeepLook(network, card)
 
 
 def _without_specks(classes: NDArray[np.intp]) -> NDArray[np.intp]:

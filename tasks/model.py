@@ -42,10 +42,10 @@ def find_model(name: str) -> Path:
     return found
 
 
-def trained_here(card: ModelCard, workspace: Workspace) -> bool:
+def trained_here(card: ModelCard, workspace: Workspace, cube: Cube) -> bool:
     """Whether a model was trained on a workspace's cube, or on a scene that went into it."""
     learnt = card.lineage.get("fingerprints")
-    prints = (workspace.cube().fingerprint, *(s.fingerprint for s in workspace.sources))
+    prints = (cube.fingerprint, *(s.fingerprint for s in workspace.sources))
     return isinstance(learnt, list) and any(f in learnt for f in prints)
 
 

@@ -96,7 +96,7 @@ def predict(
     expected = estimate(
         plan, tiling, cluster, classes=len(card.classes), itemsize=cube.dtype.itemsize, left=left, store=store
     )
-    seen = trained_here(card, workspace)
+    seen = trained_here(card, workspace, cube)
     if params.plan:
         expected.refuse_what_cannot_fit()
         return Predicted(store.url, str(model), tiling.count, 0, len(marks), 0, (), seen, plan, expected)

@@ -44,14 +44,13 @@ def teachers_of(shapes: Shapes) -> Teachers:
 
 def questions(view: SamView, teachers: Teachers) -> list[Question]:
     """The windows to be looked at."""
-    asked: dict[tuple[int, int], list[int]] = {}
-    windows: dict[tuple[int, int], Window] = {}
+    asked: dict[tuple[int, int], tuple[Window, list[int]]] = {}
     for number, teacher in enumerate(teachers):
         for window in places(view.cube, teacher.tree):
-            corner = window[0].start, window[1].start
-            windows[corner] = window
-            asked.setdefault(corner, []).append(number)
-    return [Question(windows[corner], tuple(asked[corner])) for corner in sorted(asked)]
+            asked.setdefault((window[0].start, window[1].start), (window, []))[1].append(number)
+    return [
+        Question(window, tuple(numbers)) for _, (window, numbers) in sorted(asked.items(), key=lambda item: item[0])
+    ]
 
 
 def look(view: SamView, teachers: Teachers, question: Question) -> list[Lesson]:

@@ -94,7 +94,7 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         raise UnusableInput(f"Labelling with {way.method} needs a file; give it with --{option}.")
     if way.method == "few-shot":
         card = load_card(find_model("default"))
-        way = replace(way, model=card.weights_sha256, from_truth=trained_here(card, workspace))
+        way = replace(way, model=card.weights_sha256, from_truth=trained_here(card, workspace, workspace.cube()))
         if way.from_truth:
             progress.note(
                 "The model that few-shot looks through was trained on this scene: no truth can score the labels."
