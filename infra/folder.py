@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems without hard links answer: exFAT drives, some network shares."""
 
 ATTEMPTS = 5
-PAUSES = (0.0, 0.1, 0.5, 2.0, 0.0)
-"""Seconds between attempts to remove a folder into which somebody writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +105,9 @@ class Folder:
         path = self.root / prefix
         if path.is_dir():
             with explaining(path):
-                for pause in PAUSES:  # somebody who has been told to stop may be writing its last file
-                    remove(path)
-                    if not path.exists():
-                        return
-                    time.sleep(pause)
-                # The folder's own permissions forbade it.
-                raise UnwritableOutput(f"{path} cannot be removed; check that you may write to it.")
+                remove(path)
+                if path.exists():  # the folder's own permissions forbade it
+                    raise UnwritableOutput(f"{path} cannot be removed; check that you may write to it.")
 
     def settle(self, keys: Iterable[str]) -> None:
         """Flush files and all folders on the way to them."""

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count, takewhile
@@ -25,6 +26,9 @@ RUN = secrets.token_hex(3)
 
 LEFTOVER = re.compile(r"\.(part|old|probe)\d+\..+|.+\.[0-9a-f]{32}\.partial", re.DOTALL)
 """Names of what is not finished: ours, and those that zarr's LocalStore writes to before it renames."""
+
+PAUSES_S = (0.05, 0.1, 0.5, 2.0)
+"""Between attempts to remove a folder: threads of a write that failed may still be at their last files."""
 
 _serial = count()
 
@@ -147,7 +151,11 @@ def sync(entry: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it, as far as it is there and may be removed."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        for pause in PAUSES_S:
+            shutil.rmtree(path, ignore_errors=True)
+            time.sleep(pause)
+            if not path.exists():
+                break
     else:
         with suppress(OSError):
             path.unlink()

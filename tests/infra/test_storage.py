@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,27 @@ def test_threads_may_make_the_same_folder_at_once(tmp_path):
         thread.join()
     assert errors == []
     assert names(tmp_path / "a" / "b") == []
+
+
+def test_threads_that_write_on_after_a_failure_leave_nothing(tmp_path):
+    def write_on(folder, *, seconds=0.3):
+        for piece in range(int(seconds / 0.002)):
+            (folder / "c").mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                (folder / "c" / str(piece)).write_text("late")
+            time.sleep(0.002)
+
+    def fail_at_once(folder):
+        folder.mkdir()
+        threads.append(threading.Thread(target=write_on, args=[folder]))
+        threads[0].start()
+        raise RuntimeError("half way")
+
+    threads = []
+    with pytest.raises(RuntimeError, match="half way"), replacing(tmp_path / "cube.zarr") as temporary:
+        fail_at_once(temporary)
+    threads[0].join()
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
