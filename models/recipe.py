@@ -1,10 +1,36 @@
-"""How long and how hard a network is trained."""
+"""How long and how hard a network is trained, and what its training makes small. Reading it needs no torch."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class LossRecipe(BaseModel):
+    """The terms of the loss; a weight of 0 leaves one out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cross_entropy: float = Field(default=1.0, ge=0, description="Weight of the cross-entropy.")
+    focal: float = Field(default=0.0, ge=0, description="Weight of the focal loss.")
+    dice: float = Field(default=1.0, ge=0, description="Weight of soft Dice.")
+    lovasz: float = Field(default=0.0, ge=0, description="Weight of the Lovasz extension of 1 - IoU.")
+    boundary: float = Field(default=0.0, ge=0, description="Weight of 1 - F1 of the classes' boundaries.")
+    gamma: float = Field(
+        default=2.0, ge=0, le=10, description="Of the focal loss: how little pixels count that are right already."
+    )
+    smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Of the cross-entropy: share of a label that goes to all classes alike."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_term(self) -> Self:
+        if not any((self.cross_entropy, self.focal, self.dice, self.lovasz, self.boundary)):
+            raise ValueError("every term weighs 0: give one of them a weight")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +54,9 @@ class TrainSettings:
     seed: int = 0
     precision: Literal["float32", "bf16-mixed"] = "float32"
     """bf16-mixed is faster on GPUs and on CPUs with AMX or AVX512-BF16; without them 2.4 times slower than float32."""
-    class_counts: tuple[int, ...] | None = None
-    """Labelled pixels of each class, for the loss's weights; all classes weigh 1 if None."""
-    dice: float = 1.0
-    """Weight of soft Dice beside the cross-entropy."""
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    class_weights: tuple[float, ...] | None = None
+    """How much each class weighs in the cross-entropy and the focal loss (`models.balance`); all weigh 1 if None."""
     average: float = 0.99
     """Decay per step of the exponential average of the weights, which is what is kept; 0 keeps the last weights."""
     augment: bool = True
@@ -53,8 +78,8 @@ class TrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more and less than 1")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"minutes is {self.minutes}: expected more than 0, or None")
-        if min(self.weight_decay, self.dice, self.seed) < 0:
-            raise ValueError("weight_decay, dice and seed are 0 or more")
+        if min(self.weight_decay, self.seed) < 0:
+            raise ValueError("weight_decay and seed are 0 or more")
 
     def finished(self, *, steps: int, seconds: float) -> float:
         """The share of the training that is done, 0 to 1, by steps or by the clock."""

@@ -17,6 +17,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -26,6 +27,7 @@ from models.history import History
 from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
+SETTINGS = TypeAdapter(TrainSettings)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def save_state(
         "history": progress.history.to_json(),
         "origin": progress.origin,
         "lessons": json.dumps(dict(lessons)),
-        "settings": json.dumps(dataclasses.asdict(settings)),
+        "settings": SETTINGS.dump_json(settings).decode(),
         "digest": _digest(tensors),
     }
     write_durably(folder / STATE_NAME, safetensors.torch.save(tensors, metadata=about))
@@ -136,7 +138,7 @@ def load_state(
 
 
 def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -> None:
-    new = json.loads(json.dumps(dataclasses.asdict(settings)))
+    new = SETTINGS.dump_python(settings, mode="json")
     if different := [name for name in new if old.get(name) != new[name]]:
         name = different[0]
         raise UnusableInput(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.losses import class_weights
+from models.balance import class_weights
 from tasks.chip_plan import FORMAT_VERSION, ChipSetPlan
 from tasks.chip_scenes import ChipScene
 from tasks.dataset_params import ChipSetParams

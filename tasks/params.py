@@ -1,6 +1,6 @@
 """What each step takes: one model a step, which is its form in Prefect, its options on the command line and its check.
 
-This module imports pydantic only, so that `geoloom --help` answers at once.
+This module imports pydantic, and what needs no more, so that `geoloom --help` answers at once.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+
+from models.recipe import LossRecipe
 
 Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -131,6 +133,11 @@ class TrainParams(Parameters):
     batch: int = Field(default=8, ge=1, le=1024, description="Chips a step.")
     chip: int = Field(default=256, ge=64, le=2048, multiple_of=32, description="Pixels a side of a training chip.")
     learning_rate: float = Field(default=1e-3, gt=0, lt=1, description="Peak learning rate of AdamW.")
+    loss: LossRecipe = Field(default=LossRecipe(), description="The terms of the loss.")
+    balance: Literal["none", "root", "inverse", "effective", "median"] = Field(
+        default="root",
+        description="How rare classes weigh more in the cross-entropy: by which rule of their frequency.",
+    )
     seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
     validation_share: float = Field(
         default=0.125, ge=0, lt=0.9, description="Share of the area kept for validation, in whole cells."

@@ -15,6 +15,7 @@ from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import make_folder
 from infra.store import open_store
+from models.balance import class_weights
 from models.card import ModelCard
 from models.checkpoint import save_card, save_model
 from models.chips import Chips, Draw
@@ -111,7 +112,6 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     imagenet = params.start == "imagenet" and (params.architecture == "lite-unet" or arguments.get("encoder") == LITE0)
     if imagenet and not params.resume:
         load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
-    counts = np.sum([f.plan.totals for f in fields], axis=0)
     card = _card(params, fields, arguments, imagenet=imagenet)
     device = choose_device(device)
     options = TrainSettings(
@@ -120,7 +120,8 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         learning_rate=params.learning_rate,
         seed=params.seed,
         precision=_precision(params, device),
-        class_counts=tuple(int(c) for c in counts),
+        loss=params.loss,
+        class_weights=_class_weights(params, fields),
     )
     if params.threads:
         import torch
@@ -193,6 +194,11 @@ def _lessons(fields: list[_Field]) -> dict[str, str]:
         "scenes": fingerprint({"cubes": [f.cube.fingerprint for f in fields]}),
         "labels": fingerprint({"classes": classes, "blocks": blocks}),
     }
+
+
+def _class_weights(params: TrainParams, fields: list[_Field]) -> tuple[float, ...]:
+    totals, around = (np.sum([getattr(f.plan, n) for f in fields], axis=0).tolist() for n in ("totals", "around"))
+    return tuple(class_weights(totals, params.balance, around=around).tolist())
 
 
 def _join(parts: list[Chips]) -> Chips:

@@ -47,6 +47,12 @@ class ChipPlan:
         totals: NDArray[np.int64] = self.counts.sum(axis=0)
         return totals
 
+    @property
+    def around(self) -> NDArray[np.int64]:
+        """(class,) pixels of all classes over those training chips in which each class occurs."""
+        found: NDArray[np.int64] = (self.counts.sum(axis=1)[:, None] * (self.counts > 0)).sum(axis=0)
+        return found
+
 
 def plan_chips(
     read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int, share: float, seed: int

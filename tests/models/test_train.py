@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from infra.errors import GeoloomError, UnusableInput
+from models.balance import class_weights
 from models.card import ModelCard
 from models.checkpoint import save_model
 from models.chips import Chips
@@ -80,9 +81,9 @@ def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=No
 @pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
 def test_it_learns_what_there_is_to_learn(tmp_path, precision):
     bar = Bar()
-    counts = tuple(int((draw(0).labels == c).sum()) for c in range(3))
+    weights = tuple(class_weights([int((draw(0).labels == c).sum()) for c in range(3)]).tolist())
     result = run(
-        tmp_path, steps=60, learning_rate=1e-2, average=0.9, class_counts=counts, validate=[draw(1000), draw(1001)],
+        tmp_path, steps=60, learning_rate=1e-2, average=0.9, class_weights=weights, validate=[draw(1000), draw(1001)],
         validate_every=25, precision=precision, bar=bar,
     )  # fmt: skip
     checks = result.history.checks
@@ -108,7 +109,13 @@ def same(a, b):
 
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
     """Killed at step 7 with the last state at step 5: the rest is as if nothing had happened, moments and views too."""
-    settings = {"steps": 12, "save_every": 5, "validate_every": 4, "validate": [draw(1000)], "class_counts": (3, 1, 0)}
+    settings = {
+        "steps": 12,
+        "save_every": 5,
+        "validate_every": 4,
+        "validate": [draw(1000)],
+        "class_weights": (0.5, 1.5, 0.0),
+    }
     whole = run(tmp_path / "whole", **settings)
 
     def deadly(step):
@@ -251,7 +258,7 @@ def test_batches_without_a_label_are_survived(tmp_path):
         chips = draw(step)
         return Chips(chips.images, np.full_like(chips.labels, 255), chips.valid if step else np.zeros_like(chips.valid))
 
-    result = run(tmp_path, batches=blank, steps=3, validate=[blank(0)], class_counts=(1, 1, 1))
+    result = run(tmp_path, batches=blank, steps=3, validate=[blank(0)], class_weights=(1.0, 1.0, 1.0))
     assert [row.loss for row in result.history.steps] == [0, 0, 0]
     assert result.history.checks[-1].mean_iou is None
     json.loads((tmp_path / "history.json").read_text())
@@ -311,7 +318,14 @@ def test_the_encoder_can_learn_slower(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"learning_rate": 0.0}, {"average": 1.0}, {"minutes": 0.0}, {"warmup": -0.1}, {"dice": -1.0}],
+    [
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"average": 1.0},
+        {"minutes": 0.0},
+        {"warmup": -0.1},
+        {"weight_decay": -1.0},
+    ],
 )
 def test_settings_check_themselves(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -20,7 +20,7 @@ from flows import dataset_steps, steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
-from models.losses import class_weights
+from models.balance import class_weights
 from tasks.dataset_params import ChipSetParams
 from tasks.params import ClusterParams, IngestParams
 from tasks.raster.gdal import rasterio
