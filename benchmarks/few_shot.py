@@ -137,7 +137,7 @@ def _scored(found: NDArray[np.uint8], shown: Shown) -> tuple[float, float]:
 def without_the_model() -> Iterator[None]:
     """Few-shot labels by colour, texture and SAM alone."""
     real, step = few_shot_labeler.look_of, few_shot_labeler.STEP
-    few_shot_labeler.look_of = lambda picture: appearance(picture)[::step, ::step]
+    few_shot_labeler.look_of = lambda picture, valid, *, device: appearance(picture)[::step, ::step]  # noqa: ARG005
     try:
         yield
     finally:

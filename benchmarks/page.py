@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def parser(module: str, text: str | None) -> argparse.ArgumentParser:
     )
     words.add_argument("--out", type=Path, default=Path("bench"), help="where scenes, workspaces and results go")
     words.add_argument("--no-page", action="store_true", help="leave docs/benchmarks.md as it is")
+    commit()  # what is measured, whatever is committed meanwhile
     return words
 
 
@@ -158,8 +160,9 @@ def number(value: float) -> str:
     return f"{value:.4f}" if abs(value) >= 10**-3 else f"{value:.2g}"
 
 
+@cache
 def commit() -> str:
-    """The commit that is measured, with a + where files differ from it."""
+    """The commit that is measured, with a + where files differ from it; as it was when this was first asked."""
     said = []
     for words in (
         ["rev-parse", "--short", "HEAD"],

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.page import commit
 from infra.progress import Silent
 from infra.settings import settings
 from models.card import load_card
@@ -32,8 +33,7 @@ CLASSES = ("building", "road", "land", "vegetation", "water")
 
 def write_down(what: str, *cells: str) -> None:
     """Add a reading to the table under a heading."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, stdout=subprocess.PIPE, text=True)
-    row = "| " + " | ".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M}", commit.stdout.strip(), *cells]) + " |\n"
+    row = "| " + " | ".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M}", commit(), *cells]) + " |\n"
     before, heading, rest = READINGS.read_text().partition(f"\n## {what}\n")
     table, line, after = rest.partition("\n## ")
     READINGS.write_text(before + heading + table.rstrip("\n") + "\n" + row + line + after)
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1000, help="few-shot: of training; 0 for none")
     options = parser.parse_args()
+    commit()  # what is measured, whatever is committed meanwhile
     if options.what == "model":
         read_model(options.model)
     elif options.what == "labels":

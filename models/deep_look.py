@@ -23,11 +23,12 @@ class DeepLook:
         self._network, self._card = network, card
 
     @torch.inference_mode()
-    def __call__(self, picture: NDArray[np.uint8], *, step: int) -> NDArray[np.float32]:
+    def __call__(self, picture: NDArray[np.uint8], valid: NDArray[np.bool_], *, step: int) -> NDArray[np.float32]:
         """What it makes of one of every so many rows and columns.
 
         Args:
             picture: (y, x, 3) uint8 RGB.
+            valid: (y, x) where it has data.
             step: a pixel is looked at where its row and column are multiples of it.
 
         Returns:
@@ -36,7 +37,8 @@ class DeepLook:
         rows, cols = picture.shape[:2]
         more = [(0, -side % self._card.stride) for side in (rows, cols)]
         image = np.pad(picture, (*more, (0, 0)), mode="edge").transpose(2, 0, 1)[None]
-        seen = normalise(image, np.ones((1, *image.shape[2:]), bool), mean=self._card.mean, std=self._card.std)
+        known = np.pad(valid, more, mode="edge")[None]
+        seen = normalise(image, known, mean=self._card.mean, std=self._card.std)
         device = next(self._network.parameters()).device
         *steps, logits = self._network.features(torch.from_numpy(seen).to(device))
         parts = [*steps[: -_FINEST - 1 : -1], logits - logits.mean(dim=1, keepdim=True)]

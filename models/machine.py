@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
 
 import torch
+from threadpoolctl import threadpool_limits
 
 _INSTRUCTIONS = (
     "avx2",
@@ -67,3 +72,47 @@ def one_thread(device: str) -> None:
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
+
+
+_keeper = ThreadPoolExecutor(1, thread_name_prefix="blas")
+"""Sets and lifts the limit of the process's BLAS: threadpoolctl lets the thread that set it lift it, and no other."""
+_holding = Lock()
+_held: list[threadpool_limits] = []
+_holders = 0
+
+
+@contextmanager
+def one_thread_for_numpy() -> Iterator[None]:
+    """NumPy, SciPy and scikit-learn compute with one thread in here.
+
+    OpenMP's limit is each thread's own. BLAS has one for the process: were it set and lifted by each lane for itself,
+    the first to leave would lift it for all, and the last would put back what it found, which is the limit.
+    """
+    with threadpool_limits(1, user_api="openmp"):
+        _count(1)
+        try:
+            yield
+        finally:
+            _count(-1)
+
+
+def _count(more: int) -> None:
+    global _holders  # noqa: PLW0603 - of the process, as the limit is
+    with _holding:
+        _holders += more
+        if _holders and not _held:
+            _held.append(_keeper.submit(threadpool_limits, 1, "blas").result())
+        elif not _holders:
+            _keeper.submit(_held.pop().restore_original_limits).result()
+
+
+@contextmanager
+def as_a_lane(device: str) -> Iterator[None]:
+    """Compute here as lanes do, and to the same bits, where this thread goes on with other things afterwards."""
+    threads = torch.get_num_threads()
+    one_thread(device)
+    try:
+        with one_thread_for_numpy():
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -30,7 +30,7 @@ larger share loses masks and saves little: most points lie in no good mask (`ben
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Masks of one window, largest first: painted in this order, parts lie on top of what they are part of."""
+    """Masks of one window, largest first: a part comes after what it is part of."""
 
     masks: NDArray[np.bool_]
     """(n, y, x)."""

@@ -23,6 +23,7 @@ from infra.stopping import check
 from infra.store import Store
 from tasks.correct import correct_again
 from tasks.dataset_params import DatasetImportParams
+from tasks.made_labels import DROPPED
 from tasks.raster.annotations.assemble import assemble, is_whole, scene_window
 from tasks.raster.annotations.formats import FORMATS
 from tasks.raster.annotations.picture import CERTAIN, About, AnnotationSet, Picture, nothing
@@ -217,6 +218,7 @@ def import_labels(
         replace(s, path=scene.origin, attribution=dataset.about.attribution or s.attribution) for s in workspace.sources
     )
     replace(workspace, sources=sources).save()
+    store.delete([DROPPED])  # of labels that stood here before
     set_cube(place, cube.fingerprint)
     facts_of_all: list[Mapping[str, Any]] = [entry.facts for entry in read_entries(ledger, marks).values()]
     shares = np.sum([f["counts"] for f in facts_of_all], axis=0) / max(sum(f["valid"] for f in facts_of_all), 1)

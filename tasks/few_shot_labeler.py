@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from infra.device import choose_device
 from infra.errors import UnusableInput
 from infra.progress import Progress
+from models.checkpoint import load_model
 from models.deep_look import DeepLook
 from models.few_shot import FewShot
 from models.lite_unet import LiteUNet
-from models.predictor import shared_network
 from models.sam_prompts import WINDOW, segment_boxes
 from models.segmenter import EncodedWindow, embedding_of
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO, Labelled
-from tasks.model import find_model
+from tasks.model import default_model
 from tasks.raster.appearance import appearance
 from tasks.raster.blend import TOP
 from tasks.raster.classes import IGNORE, ClassMap
@@ -53,29 +54,35 @@ class FewShotLabeler:
 
     window, halo, pieces = CORE, HALO, True
 
-    def __init__(self, view: SamView, learnt: FewShot) -> None:
-        self.view, self.learnt = view, learnt
+    def __init__(self, view: SamView, learnt: FewShot, *, device: str) -> None:
+        self.view, self.learnt, self.device = view, learnt, device
         self.tells = frozenset(learnt.ids.tolist())
 
     def __call__(self, window: Window) -> Labelled:
         """Label one window."""
         seen = self.view.around(window)
-        picture = self.view.picture(seen)
+        picture, valid = self.view.read(seen)
         asked = self.view.look(picture)
         likely = np.empty((*asked.shape, len(self.learnt.ids)), np.float32)
         likely[::STEP, ::STEP] = self.learnt.predict(
-            look_of(picture), embedding_of(asked), cells=asked.sam.cells(asked.shape), step=STEP
+            look_of(picture, valid, device=self.device),
+            embedding_of(asked),
+            cells=asked.sam.cells(asked.shape),
+            step=STEP,
         )
         fill_between(likely)
-        likely = ndimage.gaussian_filter(likely, (SMOOTH, SMOOTH, 0))
-        best = _without_specks(likely.argmax(2))
-        best = _snapped(best, likely, asked)
+        likely = ndimage.gaussian_filter(np.where(valid[..., None], likely, 0), (SMOOTH, SMOOTH, 0))
+        likely /= np.maximum(ndimage.gaussian_filter(valid.astype(np.float32), SMOOTH), 1e-3)[..., None]
+        best = _without_specks(likely.argmax(2), valid)
+        best = _snapped(best, likely, asked, valid)
         sure = np.take_along_axis(likely, best[..., None], axis=2)[..., 0]
-        label = self.learnt.ids[best].astype(np.uint8)
+        label = np.where(valid, self.learnt.ids[best], IGNORE).astype(np.uint8)
         return Labelled(seen, label, _objects(label), np.round(sure * TOP).clip(0, TOP).astype(np.uint8))
 
 
-def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: ClassMap, progress: Progress) -> FewShot:
+def learn(
+    params: LabelParams, view: SamView, examples: Truth, *, classes: ClassMap, device: str, progress: Progress
+) -> FewShot:
     """What a few labelled windows teach.
 
     Raises:
@@ -90,7 +97,7 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
                 f"The example window at row {window[0].start}, column {window[1].start} reaches outside the scene "
                 f"of {shape[0]} x {shape[1]} pixels."
             )
-    chosen = chosen or choose_examples(examples, view.cube)
+    chosen = chosen or choose_examples(examples, view.cube, classes=len(classes))
     progress.note(
         f"Learning from {len(chosen)} example windows at (row, column) "
         + ", ".join(f"({w[0].start}, {w[1].start})" for w in chosen)
@@ -102,10 +109,10 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
             f"The example windows show no {' and no '.join(missing)}, which the map has; add one that does, or ingest "
             f"with --classes {','.join(name for name in classes.names if name not in missing)}."
         )
-    pictures = [view.picture(window) for window in chosen]
-    asked = [view.look(picture) for picture in pictures]
+    pictures = [view.read(window) for window in chosen]
+    asked = [view.look(picture) for picture, _ in pictures]
     return FewShot().fit(
-        (look_of(picture) for picture in pictures),
+        (look_of(picture, valid, device=device) for picture, valid in pictures),
         [embedding_of(one) for one in asked],
         [ids[::STEP, ::STEP] for ids in shown],
         cells=[one.sam.cells(one.shape) for one in asked],
@@ -113,39 +120,43 @@ def learn(params: LabelParams, view: SamView, examples: Truth, *, classes: Class
     )
 
 
-def look_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def look_of(picture: NDArray[np.uint8], valid: NDArray[np.bool_], *, device: str) -> NDArray[np.float32]:
     """(v, u, d) what the pixels of a picture (y, x, 3) look like, in every so many rows and columns."""
-    return np.concatenate([appearance(picture)[::STEP, ::STEP], _shipped_model()(picture, step=STEP)], axis=-1)
+    deep = _shipped_model(device)(picture, valid, step=STEP)
+    return np.concatenate([appearance(picture)[::STEP, ::STEP], deep], axis=-1)
 
 
 @cache
-def _shipped_model() -> DeepLook:
+def _shipped_model(device: str) -> DeepLook:
     """Opened once a process: proving its weights reads all of them."""
-    network, card = shared_network(find_model("default"))
+    network, card = load_model(default_model())
     assert isinstance(network, LiteUNet)  # the one that comes with geoloom
-    return DeepLook(network, card)
+    return DeepLook(network.to(choose_device(device)), card)
 
 
-def _without_specks(classes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Classes (y, x) whose small parts are given to what is nearest."""
+def _without_specks(classes: NDArray[np.intp], valid: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Classes (y, x) whose small parts are given to what is nearest; where there is no data is no part of any."""
     speck = np.zeros(classes.shape, bool)
-    for klass in np.unique(classes):
-        parts, count = ndimage.label(classes == klass)
+    for klass in np.unique(classes[valid]):
+        parts, count = ndimage.label((classes == klass) & valid)
         small = np.bincount(parts.ravel(), minlength=count + 1) < SPECK
         small[0] = False
         speck |= small[parts]
-    if not speck.any() or speck.all():
+    lasting = valid & ~speck
+    if not speck.any() or not lasting.any():
         return classes
-    nearest = ndimage.distance_transform_edt(speck, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(~lasting, return_distances=False, return_indices=True)
     found: NDArray[np.intp] = classes[tuple(nearest)]
     return found
 
 
-def _snapped(classes: NDArray[np.intp], likely: NDArray[np.float32], asked: EncodedWindow) -> NDArray[np.intp]:
+def _snapped(
+    classes: NDArray[np.intp], likely: NDArray[np.float32], asked: EncodedWindow, valid: NDArray[np.bool_]
+) -> NDArray[np.intp]:
     """Classes (y, x) whose compact objects have SAM's edges where SAM sees the same object."""
     objects = []
-    for klass in np.unique(classes):
-        parts, _ = ndimage.label(ndimage.binary_opening(classes == klass, iterations=2))
+    for klass in np.unique(classes[valid]):
+        parts, _ = ndimage.label(ndimage.binary_opening((classes == klass) & valid, iterations=2))
         for number, box in enumerate(ndimage.find_objects(parts), 1):
             own = parts[box] == number
             area = np.count_nonzero(own)
@@ -169,16 +180,16 @@ def _snapped(classes: NDArray[np.intp], likely: NDArray[np.float32], asked: Enco
 
 
 def _objects(label: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """(y, x) a number for each connected part of a class; 0 for `other`."""
+    """(y, x) a number for each connected part of a class; 0 for `other`, and where there is no data."""
     found, count = np.zeros(label.shape, np.uint32), 0
-    for klass in np.unique(label[label > 0]):
+    for klass in np.unique(label[(label > 0) & (label != IGNORE)]):
         parts, more = ndimage.label(label == klass)
         found[parts > 0] = parts[parts > 0] + count
         count += more
     return found
 
 
-def choose_examples(examples: Truth, cube: Cube) -> list[Window]:
+def choose_examples(examples: Truth, cube: Cube, *, classes: int) -> list[Window]:
     """Up to `EXAMPLES` labelled windows that show the most classes between them, the rarest class best shown first.
 
     Raises:
@@ -188,14 +199,14 @@ def choose_examples(examples: Truth, cube: Cube) -> list[Window]:
     counts = {}
     for window in windows(shape, WINDOW):
         if shape_of(window) == (WINDOW, WINDOW) and cube.may_hold_data(window):
-            count = np.bincount(_known(examples, cube, window).ravel(), minlength=256)[:IGNORE]
+            count = np.bincount(_known(examples, cube, window).ravel(), minlength=256)[:classes]
             if count.sum() >= WINDOW * WINDOW / 2:
                 counts[window[0].start, window[1].start] = count
     if not counts:
         raise UnusableInput(
             f"The examples label no window of {WINDOW} x {WINDOW} pixels; name windows with --example-windows."
         )
-    shown = np.zeros(IGNORE)
+    shown = np.zeros(classes)
     chosen: list[tuple[int, int]] = []
     while len(chosen) < min(EXAMPLES, len(counts)):
         # First what shows a class that no other does; the root favours what shows little over more of the same.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from infra.ledger import Entry, Ledger
 from infra.progress import Progress, counting
 from infra.store import Store, write_json
 from tasks.correct import correct, correct_again
-from tasks.label_block import Orders, label_block, name_objects, open_tools, unite
+from tasks.label_block import Orders, close_tools, label_block, name_objects, open_tools, unite
 from tasks.label_params import LabelParams
 from tasks.labelers import HALO
 from tasks.learn_vectors import learnt
@@ -70,6 +71,7 @@ def label(
         "device": device,
         "weights": [(way.weights, way.model) for way in ways],
         "editions": [EDITIONS[way.method] for way in ways],
+        "libraries": [version(name) for name in ("torch", "scikit-learn")] if _learn(ways) else [],
         "certainty": digest(known_table()) if any(way.method == "vectors" for way in ways) else "",
     }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
@@ -101,6 +103,7 @@ def label(
             Job(f"label-{unit}", label_block, (orders, wanted[unit], Entry(unit, marks[unit], ""))) for unit in pending
         ]
         _run(jobs, "label", cluster=cluster, progress=progress)
+    close_tools()
     if about["pieces"] and not are_of(place, cube.fingerprint):
         unite(store, list(wanted))
         jobs = [Job(f"name-{unit}", name_objects, (orders, block)) for unit, block in wanted.items()]
@@ -112,15 +115,32 @@ def label(
     if not counts.any() and not any(f["objects"] for f in facts):
         raise UnusableInput(_nothing_labelled(ways))
     grip.check()
+    dropped = _tell_dropped([one for f in facts for one in f["dropped"]], store, progress=progress)
     set_cube(place, cube.fingerprint)
-    dropped = [one for f in facts for one in f["dropped"]]
-    write_json(store, DROPPED, {"dropped": dropped})
-    if dropped:
-        progress.note(
-            f"{len(dropped):,} vectors that the picture does not show were dropped; 'geoloom review' lists them"
-        )
     made = _labelled(workspace, counts, sum(f["valid"] for f in facts), units=len(wanted), run=len(pending))
-    return replace(made, dropped=len(dropped))
+    return replace(made, dropped=dropped)
+
+
+def _tell_dropped(told: list[dict[str, Any]], store: Store, *, progress: Progress) -> int:
+    """List the places of vectors that were not believed; how many vectors they are of.
+
+    Several windows may tell of one polygon, and of parts of a line.
+    """
+    places: dict[tuple[int, tuple[float, ...]], dict[str, Any]] = {}
+    for one in sorted(told, key=lambda one: -float(one["score"])):  # of one place, the least score stays
+        places[one["number"], tuple(one["box"])] = one
+    write_json(store, DROPPED, {"dropped": list(places.values())})
+    count = len({number for number, _ in places})
+    if places:
+        progress.note(
+            f"{count:,} vectors that the picture does not show, or not all along, were left out at {len(places):,} "
+            "places; 'geoloom review' lists them"
+        )
+    return count
+
+
+def _learn(ways: Sequence[Way]) -> bool:
+    return any(way.method in {"vectors", "few-shot"} for way in ways)
 
 
 def _labelled(workspace: Workspace, counts: NDArray[np.int64], valid: int, *, units: int, run: int) -> LabelledScene:

@@ -15,14 +15,13 @@ from threading import BoundedSemaphore, Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from infra.errors import UnusableInput
 from infra.lease import Grip
 from infra.ledger import Entry, Ledger
 from infra.stopping import check
 from infra.store import Store
-from models.machine import one_thread
+from models.machine import one_thread, one_thread_for_numpy
 from tasks.labelers import Dropped, Labeler, Labelled
 from tasks.raster.classes import IGNORE
 from tasks.raster.cube import Cube
@@ -92,6 +91,12 @@ def open_tools(orders: Orders) -> Tools:
         return _OPEN[key]
 
 
+def close_tools() -> None:
+    """Let go of what this process keeps open: SAM's weights, and all vectors of a scene."""
+    with _OPENING:
+        _OPEN.clear()
+
+
 def label_block(orders: Orders, block: Window, entry: Entry) -> None:
     """Label one block and write it.
 
@@ -109,7 +114,7 @@ def label_block(orders: Orders, block: Window, entry: Entry) -> None:
     instance = np.zeros(shape, np.uint32)
     edges = _Edges(tools)
     dropped: list[Dropped] = []
-    with forgetting_damage(orders.store), threadpool_limits(1):  # a lane is one thread for scikit-learn, too
+    with forgetting_damage(orders.store), one_thread_for_numpy():
         valid = tools.cube.read(block, bands=())[1]
         for part in windows(shape, tools.labeler.window):
             check()

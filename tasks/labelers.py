@@ -20,19 +20,25 @@ HALO = 64
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A vector that the picture does not show."""
+    """A vector that the picture does not show, or a part of a line."""
 
+    number: int
+    """Of the vector, from 1."""
     klass: int
     score: float
     """How little it does, 0..1."""
     box: tuple[float, float, float, float]
     """x0, y0, x1, y1 in columns and rows of the grid."""
 
-    def lies_in(self, window: Window) -> bool:
-        """Whether its middle does: it is told once."""
+    def meets(self, window: Window) -> bool:
+        """Whether it lies in a window, if only in part."""
         rows, cols = window
-        x, y = (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
-        return bool(rows.start <= y < rows.stop and cols.start <= x < cols.stop)
+        return bool(
+            self.box[0] < cols.stop
+            and self.box[2] > cols.start
+            and self.box[1] < rows.stop
+            and self.box[3] > rows.start
+        )
 
 
 @dataclass(frozen=True, slots=True)

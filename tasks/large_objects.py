@@ -1,4 +1,4 @@
-"""Objects that no window sees whole: each is looked at in a picture of its own, as coarse as it must be.
+"""Objects that windows do not see whole: each is looked at in a picture of its own, as coarse as it must be.
 
 What SAM makes of a part of an object differs from window to window; one mask of the whole has no edge between them.
 """
@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sam_prompts import WINDOW, segment_boxes
+from tasks.labelers import HALO
 from tasks.raster.grid import Window, crop_to, shape_of, windows
-from tasks.sam_view import SamView
+from tasks.sam_view import CORE, SamView
 
 LARGE = WINDOW // 2
-"""Pixels of a side from which on an object is looked at by itself."""
+"""Pixels of a side from which on an object is looked at by itself, wherever it lies."""
+CUT = 2 * HALO
+"""Pixels of a side from which on one is that lies across windows so that one of them does not see all of it: a smaller
+one is seen whole by the window that has more of it."""
 AROUND = 1.25
 """What its picture shows, as a multiple of its longer side."""
 COARSEST = 16
@@ -51,8 +55,11 @@ class LargeMask:
 def is_large(boxes: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """(n,) whether boxes (n, 4) of x0, y0, x1, y1 in pixels of a scene are those of objects to be looked at whole."""
     inside = boxes.clip(0, [shape[1], shape[0], shape[1], shape[0]])
-    side = (inside[:, 2:] - inside[:, :2]).max(axis=1)
-    large: NDArray[np.bool_] = (side > LARGE) & (AROUND * side <= COARSEST * WINDOW)
+    low, high = inside[:, :2], inside[:, 2:]
+    side = (high - low).max(axis=1)
+    first, last = low // CORE, np.maximum(np.ceil(high / CORE) - 1, low // CORE)
+    cut = ((high > (first + 1) * CORE + HALO) | (low < last * CORE - HALO)).any(axis=1)
+    large: NDArray[np.bool_] = ((side > LARGE) | (cut & (side > CUT))) & (AROUND * side <= COARSEST * WINDOW)
     return large
 
 

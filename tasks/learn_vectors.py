@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
 from infra.cluster import Cluster, Job
 from infra.progress import Progress, counting
-from models.machine import one_thread
+from models.machine import one_thread, one_thread_for_numpy
 from tasks.label_block import Orders, Tools, open_tools
 from tasks.ways import Way
 from tasks.workspace import forgetting_damage
@@ -60,7 +58,7 @@ def look_at(orders: Orders, question: Question) -> list[Lesson]:
     one_thread(orders.device)
     tools = open_tools(orders)
     labeler = _vectors(tools)
-    with forgetting_damage(orders.store), threadpool_limits(1), tools.lanes:
+    with forgetting_damage(orders.store), one_thread_for_numpy(), tools.lanes:
         return look(labeler.view, labeler.teachers, question)
 
 

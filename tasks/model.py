@@ -21,6 +21,11 @@ def shipped_models() -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(SHIPPED.glob("*/model.json"))}
 
 
+def default_model() -> Path:
+    """The folder of the model that `default` means, whatever lies in the working folder."""
+    return SHIPPED / DEFAULT
+
+
 def find_model(name: str) -> Path:
     """The folder of a model.
 

@@ -48,10 +48,14 @@ class Pictures:
 
     def picture(self, window: Window) -> NDArray[np.uint8]:
         """(y, x, 3) uint8; invalid pixels are black."""
+        return self.read(window)[0]
+
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The same, and (y, x) where there is data."""
         image, valid = self.cube.read(window, bands=self.bands)
         picture = to_rgb(image, [self.cube.statistics[b] for b in self.bands])
         picture[~valid] = 0
-        return picture
+        return picture, valid
 
 
 @dataclass(frozen=True, slots=True)

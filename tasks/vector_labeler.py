@@ -29,6 +29,8 @@ SPECK = 32
 """Pixels below which a hole in an object, or a part away from it, is a flaw of SAM's mask."""
 EVIDENCE = 0.2
 """Score of a polygon's mask, and share of a line's own width, below which the picture does not show what it says."""
+SHOWN = 0.5
+"""Share of a polygon that must lie on data before the picture can speak against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class VectorLabeler:
         seen = self.look(window)
         confidence = known_table()[seen.cells()]
         confidence[seen.label == IGNORE] = 255
-        dropped = tuple(one for one in seen.dropped if one.lies_in(window))
+        dropped = tuple(one for one in seen.dropped if one.meets(window))
         return Labelled(place, seen.label, seen.instance, confidence, dropped)
 
     def look(self, window: Window) -> Seen:
@@ -113,8 +115,8 @@ class VectorLabeler:
         here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
         near = [(lines, beside) for lines in self.lines if (beside := lines.beside(place)) is not None]
         if here.size or near:
-            sight = Sight(self.view, place)
-            self._take_polygons(seen, sight, here)
+            sight, valid = Sight(self.view, place), self.view.cube.read(place, bands=())[1]
+            self._take_polygons(seen, sight, here, valid)
             strongest = np.zeros(shape_of(place), np.float32)
             for lines, beside in near:
                 known = self.known.lines[lines.klass]
@@ -123,10 +125,10 @@ class VectorLabeler:
                 strongest[road] = evidence.logit[road].clip(0)
                 if not known.taught:  # a line's place alone says less than SAM's masks
                     road &= seen.label == 0
-                self._take_lines(seen, lines, evidence, road, window)
+                self._take_lines(seen, lines, evidence, road, window, valid)
         return seen
 
-    def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp]) -> None:
+    def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp], valid: NDArray[np.bool_]) -> None:
         place = sight.place
         near = {
             number: found
@@ -142,10 +144,10 @@ class VectorLabeler:
             klass = int(self.shapes.label[number])
             part = into.part(patch)
             own, close, nobodys = away < 0, away < near[number].reach, part.label == 0
-            if score < EVIDENCE and self._is_whole(number, place):
+            if score < EVIDENCE and self._is_whole(number, place) and valid[patch][own].mean() >= SHOWN:
                 part.know(close & nobodys, DOUBTED, score)
                 box = self.bounds[number]
-                into.dropped.append(Dropped(klass, score, (box[0], box[1], box[2], box[3])))
+                into.dropped.append(Dropped(number + 1, klass, score, (box[0], box[1], box[2], box[3])))
                 continue
             part.know(close & nobodys & (part.kind == FAR), BESIDE, score)
             part.know(own & nobodys, REFUSED, score)
@@ -190,23 +192,26 @@ class VectorLabeler:
             else:
                 yield number, *next(found)
 
-    def _take_lines(self, into: Seen, lines: Lines, found: Evidence, road: NDArray[np.bool_], window: Window) -> None:
-        place = self.view.around(window)
+    def _take_lines(
+        self, into: Seen, lines: Lines, found: Evidence, road: NDArray[np.bool_], window: Window,
+        valid: NDArray[np.bool_],
+    ) -> None:  # fmt: skip
+        inner = within(window, self.view.around(window))
         number, away = found.beside.number, found.beside.away
         sure = 1 / (1 + np.exp(-found.logit))
         into.know(np.isfinite(found.logit) & (into.kind == FAR), BESIDE, sure)
         own_class = into.label == lines.klass  # a road that is drawn as an area keeps its id
         into.paint(road & ~own_class, lines.klass, instance=lines.numbers[number] + 1)
         into.know(road, LINE, sure)
-        inner = within(window, place)
-        own = away[inner] <= 1
+        own = (away[inner] <= 1) & valid[inner]
         covered, agreed = (
             np.bincount(number[inner][which], minlength=len(lines.numbers)) for which in (own, own & road[inner])
         )
         # Such a part of a line is told, and keeps the little that the picture shows of it.
         for which in np.flatnonzero((covered >= SPECK) & (agreed < EVIDENCE * covered)).tolist():
             if (box := lines.bounds(which, window)) is not None:
-                into.dropped.append(Dropped(lines.klass, float(agreed[which] / covered[which]), box))
+                number_of = int(lines.numbers[which]) + 1
+                into.dropped.append(Dropped(number_of, lines.klass, float(agreed[which] / covered[which]), box))
 
 
 def _tidied(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

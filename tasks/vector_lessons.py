@@ -1,6 +1,7 @@
 """What the vectors of a map teach about a scene: some windows are looked at, then each class is learnt from them.
 
-Looking takes SAM, and is a job for each window; learning takes seconds, and is done once.
+Looking takes SAM, and is a job for each window; learning takes seconds, and is done once: what SAM made of the windows
+is kept by then.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from threadpoolctl import threadpool_limits
-
+from models.machine import one_thread_for_numpy
 from tasks.area_evidence import Areas, all_areas
 from tasks.line_evidence import Lines, all_lines
 from tasks.raster.grid import Window
@@ -57,6 +57,7 @@ def look(view: SamView, teachers: Teachers, question: Question) -> list[Lesson]:
     """What a window teaches, in the order of its teachers."""
     place = view.around(question.window)
     sight, valid = Sight(view, place), view.cube.read(place, bands=())[1]
+    _ = sight.asked  # lines do not ask SAM here, but what is learnt of them does: it is kept
     return [teachers[number].lesson(sight, valid) for number in question.teachers]
 
 
@@ -73,7 +74,7 @@ def learn(view: SamView, teachers: Teachers, asked: Sequence[Question], answers:
     for question, answer in zip(asked, answers, strict=True):
         for number, lesson in zip(question.teachers, answer, strict=True):
             lessons[number].append(lesson)
-    with threadpool_limits(1):  # whatever machine goes on with it, the same is learnt
+    with one_thread_for_numpy():  # whatever machine goes on with it, the same is learnt
         looks = [ClassLook.learnt(view, given) for given in lessons]
     pairs = list(zip(teachers, looks, strict=True))
     return Known(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import UnusableInput
+from infra.hub import HUB
 from infra.lease import Grip
 from infra.progress import Progress
 from models.card import load_card
@@ -15,7 +16,7 @@ from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
 from tasks.label_params import LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
-from tasks.model import find_model, trained_here
+from tasks.model import default_model, trained_here
 from tasks.raster.cube import Cube
 from tasks.raster.grid import ground_resolution
 from tasks.raster.texts import texts_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 4, "few-shot": 4, "automatic": 1, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 5, "few-shot": 5, "automatic": 2, "text": 2}
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
@@ -52,7 +53,7 @@ class Way:
     from_truth: bool = False
     """Labels that stand, or a model that is looked through, were made from truth."""
     weights: str = ""
-    """sha256 of a checkpoint of the user's own."""
+    """sha256 of SAM's weights where its name does not say which they are."""
     model: str = ""
     """sha256 of the weights of the model that is looked through."""
     learnt: FewShot | None = None
@@ -82,10 +83,7 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         return replace(way, content=given.content, from_truth=given.from_truth)
     if way.method != "truth":
         require_sam(params)
-        if params.sam_checkpoint is not None:
-            way = replace(way, weights=checkpoint_fingerprint(params.sam_checkpoint))
-            if note := told_of(params, way.weights):
-                progress.note(note)
+        way = replace(way, weights=_sam_of(params, progress=progress))
     option = FILE_OF.get(way.method)
     if option is None:
         return way
@@ -93,7 +91,7 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
     if source is None:
         raise UnusableInput(f"Labelling with {way.method} needs a file; give it with --{option}.")
     if way.method == "few-shot":
-        card = load_card(find_model("default"))
+        card = load_card(default_model())
         way = replace(way, model=card.weights_sha256, from_truth=trained_here(card, workspace, workspace.cube()))
         if way.from_truth:
             progress.note(
@@ -104,6 +102,19 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         owners = fetch_prompts(source, workspace, grip=grip, progress=progress)
     with opened_prompts(workspace.store, source) as path:
         return replace(way, source=source, content=file_fingerprint(path), owners=owners)
+
+
+def _sam_of(params: LabelParams, *, progress: Progress) -> str:
+    """sha256 of a checkpoint of the user's own, or of what lies under a hub's name; else '': its name says all."""
+    if params.sam_checkpoint is not None:
+        sha256 = checkpoint_fingerprint(params.sam_checkpoint)
+        if note := told_of(params, sha256):
+            progress.note(note)
+        return sha256
+    if params.backbone in HUB:
+        fetched = fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
+        return checkpoint_fingerprint(fetched["folder"])
+    return ""
 
 
 def about_ways(ways: Sequence[Way], workspace: Workspace) -> dict[str, Any]:
@@ -133,13 +144,14 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         fetch_model(params.backbone, progress=progress, accept_license=params.accept_license)
     if way.method != "few-shot":
         return way
+    from models.machine import as_a_lane
     from tasks.few_shot_labeler import learn
     from tasks.sam_view import SamView
 
-    view = SamView.of(workspace.store, workspace.cube(), params, device=device)
-    return replace(
-        way, learnt=learn(params, view, _truth(way, workspace), classes=workspace.classes, progress=progress)
-    )
+    view, truth = SamView.of(workspace.store, workspace.cube(), params, device=device), _truth(way, workspace)
+    with as_a_lane(device):
+        learnt = learn(params, view, truth, classes=workspace.classes, device=device, progress=progress)
+    return replace(way, learnt=learnt)
 
 
 def open_labeler(ways: Sequence[Way], workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, list[str]]:
@@ -178,11 +190,12 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         return AutomaticLabeler(view, points=params.points), ""
     if way.method == "few-shot":
         assert way.learnt is not None
-        return FewShotLabeler(view, way.learnt), ""
+        return FewShotLabeler(view, way.learnt, device=device), ""
     shapes = _shapes(way, workspace)
     assert way.known is not None
     misplaced = params.misplaced / (ground_resolution(workspace.grid) or 1.0)
-    return VectorLabeler(view, shapes, way.known, misplaced=misplaced), _told(way, shapes)
+    apart = shapes.apart((cube.grid.shape[0], cube.grid.shape[1]))
+    return VectorLabeler(view, apart, way.known, misplaced=misplaced), _told(way, shapes)
 
 
 def _truth(way: Way, workspace: Workspace) -> Truth:
@@ -192,11 +205,10 @@ def _truth(way: Way, workspace: Workspace) -> Truth:
 def _shapes(way: Way, workspace: Workspace) -> Shapes:
     params = way.params
     with opened_prompts(workspace.store, way.source) as path:
-        shapes = read_shapes(
+        return read_shapes(
             path, workspace.grid, workspace.classes, vector_class=params.vector_class, road_width=params.road_width,
             assume_crs=params.assume_crs,
         )  # fmt: skip
-    return shapes.apart()
 
 
 def _told(way: Way, shapes: Shapes) -> str:

@@ -83,14 +83,19 @@ class Shapes:
         areas[lines] = shapely.buffer(self.geometry[lines], self.width[lines] / 2, cap_style="flat")
         return areas
 
-    def apart(self) -> Shapes:
-        """Each part of a multipolygon as a shape of its own, in its place: what was dissolved is many things."""
+    def apart(self, scene: tuple[int, int]) -> Shapes:
+        """Each part of a multipolygon as a shape of its own, in its place: what was dissolved is many things.
+
+        Args:
+            scene: rows and columns; parts that lie beyond are left out.
+        """
         lines, areas = (np.flatnonzero(which) for which in (self.width > 0, self.width == 0))
         parts, of = shapely.get_parts(self.geometry[areas], return_index=True)
         place = np.concatenate([lines, areas[of]])
+        geometry = np.concatenate([self.geometry[lines], parts])
         order = np.argsort(place, kind="stable")
-        place = place[order]
-        geometry = np.concatenate([self.geometry[lines], parts])[order]
+        order = order[meeting(geometry[order], (0.0, 0.0, float(scene[1]), float(scene[0])))]
+        place, geometry = place[order], geometry[order]
         return replace(self, geometry=geometry, label=self.label[place], width=self.width[place])
 
     def summary(self) -> str:

@@ -47,7 +47,7 @@ def ingest(scene, folder, **options):
 
 @pytest.fixture(scope="session")
 def before_sam(tmp_path_factory):
-    """Makes a (3, y, x) uint8 picture a workspace without CRS, to be seen by SAM; skips where its weights are not."""
+    """Makes a (3, y, x) uint8 picture, 0 = no data, a workspace without CRS; skips where SAM's weights are not."""
     from infra.errors import UnusableInput
     from infra.progress import Silent
     from tasks.fetch_model import fetch_model
@@ -60,7 +60,8 @@ def before_sam(tmp_path_factory):
 
     def made(picture):
         folder = tmp_path_factory.mktemp("seen")
-        profile = {"driver": "GTiff", "width": picture.shape[2], "height": picture.shape[1], "count": 3}
+        height, width = picture.shape[1:]
+        profile = {"driver": "GTiff", "width": width, "height": height, "count": 3, "nodata": 0}
         with rasterio.open(folder / "scene.tif", "w", dtype="uint8", **profile) as target:
             target.write(picture)
         return ingest(folder / "scene.tif", folder / "ws")

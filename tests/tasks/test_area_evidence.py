@@ -73,8 +73,8 @@ def houses(rng):
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory, before_sam):
-    """Roofs that shade hides half of, in bright yards: (workspace, prompts, truth, boxes)."""
+def town(tmp_path_factory):
+    """Roofs that shade hides half of, in bright yards: (picture, prompts, truth, boxes)."""
     rng = np.random.default_rng(0)
     picture = np.stack(
         [120 + 25 * ndimage.gaussian_filter(rng.normal(size=SHAPE), 6) / 0.05 * k for k in (0.1, 0.12, 0.06)]
@@ -88,20 +88,24 @@ def town(tmp_path_factory, before_sam):
         moved = rng.uniform(-0.15, 0.15, 4) * [w, h, w, h]
         boxes.append(shapely.box(*np.array([x, y, x + w, y + h]) + moved))
     picture = np.clip(picture + rng.normal(0, 8, picture.shape), 1, 255).astype(np.uint8)
+    return picture, prompts_of(boxes, tmp_path_factory.mktemp("town")), truth, boxes
+
+
+def prompts_of(boxes, folder):
     features = [
         {"type": "Feature", "properties": {"class": "building"}, "geometry": b.__geo_interface__} for b in boxes
     ]
-    prompts = tmp_path_factory.mktemp("town") / "boxes.geojson"
-    prompts.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    return before_sam(picture), str(prompts), truth, boxes
+    (folder / "boxes.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return str(folder / "boxes.geojson")
 
 
 def iou(found, truth):
     return np.count_nonzero(found & truth) / np.count_nonzero(found | truth)
 
 
-def test_houses_are_found_where_they_are(town):
-    workspace, prompts, truth, boxes = town
+def test_houses_are_found_where_they_are(town, before_sam):
+    picture, prompts, truth, boxes = town
+    workspace = before_sam(picture)
     burnt = rasterio.features.rasterize([(b, 1) for b in boxes], out_shape=SHAPE, dtype="uint8") > 0
     steps.label(LabelParams(prompts=prompts), workspace, run=RunParams(), progress=Silent())
     store = open_store(workspace)
@@ -109,3 +113,23 @@ def test_houses_are_found_where_they_are(town):
     assert set(np.unique(label)) == {0, BUILDING}
     assert iou(label == BUILDING, truth) > iou(burnt, truth) + 0.15
     assert iou(label == BUILDING, truth) > 0.9
+
+
+@pytest.mark.slow
+def test_ground_without_data_says_nothing_against_vectors(town, before_sam, monkeypatch):
+    """A third of the town is not in the picture. Where nothing that SAM says is enough, what has data is dropped."""
+    picture, prompts, _, boxes = town
+    picture = picture.copy()
+    picture[:, :, :240] = 0
+    monkeypatch.setattr("tasks.vector_labeler.EVIDENCE", 2.0)
+    workspace = before_sam(picture)
+    done = steps.label(LabelParams(prompts=prompts), workspace, run=RunParams(), progress=Silent())
+    store = open_store(workspace)
+    told = json.loads(store.read("review/dropped.json"))["dropped"]
+    share = shapely.area(shapely.intersection(boxes, shapely.box(240, 0, 700, 620))) / shapely.area(boxes)
+    shown = (np.flatnonzero(share > 0.5) + 1).tolist()
+    assert [one["number"] for one in sorted(told, key=lambda one: one["number"])] == shown
+    assert 0 < done.dropped == len(shown) < len(boxes)
+    label = np.asarray(open_label(store.zarr("labels.zarr"))[:])
+    assert (label[:, :240] == 255).all()
+    assert (label[:, 300:] == 0).all()  # houses at the edge, of which less than half is seen, are not judged

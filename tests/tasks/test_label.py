@@ -129,18 +129,29 @@ def test_a_vector_that_the_picture_does_not_show_is_dropped_and_told(weights, sm
 @pytest.mark.slow
 def test_a_few_labelled_windows(weights, small, world):
     workspace = small
+    truth = truth_of(workspace, world)
+    corners = [(slice(row, row + 256), slice(col, col + 256)) for row in (0, 124) for col in (0, 124)]
+
+    def least(corner):
+        inside = [np.count_nonzero(truth[corner] == klass) for klass in (1, 2)]
+        return min(*inside, *(np.count_nonzero(truth == klass) - inside[klass - 1] for klass in (1, 2)))
+
+    shown = max(corners, key=least)  # both classes are shown, and there to be found
     done = label(
-        workspace, method="few-shot", examples=world.truth, example_windows=("0,0,380",), from_truth=True,
+        workspace, method="few-shot", examples=world.truth, from_truth=True,
+        example_windows=(f"{shown[0].start},{shown[1].start},256",),
         truth_classes=("other", "building", "road", "other", "other", "other"),
     )  # fmt: skip
     group = open_labels(workspace / "labels.zarr")
     found, confidence = np.asarray(group["label"][:]), np.asarray(group["confidence"][:])
-    truth = truth_of(workspace, world)
     known = found != 255
     assert done.labelled == pytest.approx(1)
     assert ((confidence == 255) == ~known).all()
-    assert (found[known] == truth[known]).mean() > 0.9
-    assert min(iou(found, truth, klass) for klass in (1, 2)) > 0.6
+    known[shown] = False  # what was shown proves nothing
+    assert (found[known] == truth[known]).mean() > 0.85
+    assert (
+        min(iou(found[known], truth[known], klass) for klass in (1, 2)) > 0.25
+    )  # two houses and a street teach; chance is 0.05
     instance = np.asarray(group["instance"][:])
     assert (instance[found == 0] == 0).all()
     assert (instance[(found == 1) | (found == 2)] > 0).all()

@@ -53,6 +53,12 @@ def test_a_coarse_pixel_is_so_many_of_the_grid():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_which_lie_across_windows_that_see_them_in_part():
+    """Windows of 384 see 64 more: a hall of 200 pixels in the middle of a window, on a border, and 120 on a border."""
+    boxes = np.array([[92.0, 92, 292, 292], [284.0, 92, 484, 292], [324.0, 92, 444, 292 - 100], [92.0, 320, 192, 460]])
+    np.testing.assert_array_equal(is_large(boxes, (2000, 2000)), [False, True, False, True])
+
+
 def test_which_are_large():
     boxes = np.array([[0.0, 0.0, LARGE + 1, 10.0], [5.0, 5.0, 5.0 + LARGE, 5.0 + LARGE], [0.0, 0.0, 9.0, 2 * LARGE]])
     np.testing.assert_array_equal(is_large(boxes, (9999, 9999)), [True, False, True])

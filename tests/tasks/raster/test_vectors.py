@@ -319,10 +319,12 @@ def test_parts_of_polygons_are_shapes_of_their_own_and_lines_stay_whole():
     one, two, three = (shapely.box(x, 0, x + 2, 2) for x in (0, 5, 10))
     lines = shapely.MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 3)]])
     geometry = np.array([one, lines, shapely.MultiPolygon([two, three])], object)
-    found = Shapes(geometry, np.array([1, 2, 3], np.uint8), np.array([0, 4.0, 0]), total=7).apart()
+    found = Shapes(geometry, np.array([1, 2, 3], np.uint8), np.array([0, 4.0, 0]), total=7).apart((9, 20))
     assert [g.wkt for g in found.geometry] == [g.wkt for g in (one, lines, two, three)]
     np.testing.assert_array_equal(found.label, [1, 2, 3, 3])
     np.testing.assert_array_equal(found.width, [0, 4, 0, 0])
     assert found.total == 7
-    nothing = Shapes(geometry[:0], np.zeros(0, np.uint8), np.zeros(0)).apart()
+    nothing = Shapes(geometry[:0], np.zeros(0, np.uint8), np.zeros(0)).apart((9, 20))
     assert len(nothing) == 0
+    near = Shapes(geometry, np.array([1, 2, 3], np.uint8), np.array([0, 4.0, 0]), total=7).apart((9, 8))
+    assert [g.wkt for g in near.geometry] == [g.wkt for g in (one, lines, two)], "three lies off the scene"
