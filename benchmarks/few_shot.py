@@ -80,11 +80,13 @@ class Shown:
         """The truth of what is scored; ignored in the windows."""
         return np.where(self.inside, np.uint8(IGNORE), self.truth)
 
-    def params(self, examples: Path, names: Sequence[str]) -> LabelParams:
-        """How to label by the windows; they are written to a file first."""
+    def params(self, examples: Path, names: Sequence[str], *, scene: Path) -> LabelParams:
+        """How to label by the windows; they are written to a file first, in the scene's place."""
         height, width = self.truth.shape
+        with rasterio.open(scene) as source:
+            place = {"crs": source.crs, "transform": source.transform}
         with rasterio.open(examples, "w", driver="GTiff", width=width, height=height, count=1, dtype="uint8",
-                           nodata=IGNORE) as target:  # fmt: skip
+                           nodata=IGNORE, **place) as target:  # fmt: skip
             target.write(np.where(self.inside, self.truth, np.uint8(IGNORE)), 1)
         windows = tuple(f"{row},{column},{self.side}" for row, column in self.corners)
         return LabelParams(
@@ -114,7 +116,7 @@ def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[
         shown = Shown.drawn(source.read(1), draw)
     names = DEFAULT_CLASSES.names
     examples = folder / f"shown{number}-{draw}.tif"
-    label = labelled(str(workspace), shown.params(examples, names))
+    label = labelled(str(workspace), shown.params(examples, names, scene=scene))
     yield Reading(shown.corners, "few-shot", *_scored(label, shown))
     if network:
         taught = LabelParams(method=("truth",), truth=str(examples), truth_classes=names)
@@ -158,7 +160,7 @@ def compared(name: str, draws: Sequence[int], folder: Path) -> list[tuple[float,
     found = []
     for draw in draws:
         shown = Shown.drawn(truth, draw, side=min(SIDE, min(truth.shape) // 4))
-        params = shown.params(folder / f"shown-{draw}.tif", names)
+        params = shown.params(folder / f"shown-{draw}.tif", names, scene=sample.file)
         pair = []
         for way in (without_the_model, nullcontext):
             open_store(workspace).delete_all("labels.zarr")  # neither is the other's
