@@ -1,157 +1,113 @@
-"""Other views of a batch: turned, mirrored, zoomed, lit otherwise, out of focus.
+"""Other views of a batch: turned, mirrored, nearer and farther, lit otherwise, out of focus, with holes.
 
-Image, labels and valid go together. Everything random comes from one generator, made from (seed, step): step k sees
-the same views whether training ran through or was resumed before k.
+Image, labels and what else is known of each pixel go together, labels by the nearest pixel. Kornia does it on whole
+batches. Everything random is drawn from torch's generator on the CPU, which the caller seeds: the views of a step are a
+function of that seed, on every device.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
+import kornia.augmentation as K  # noqa: N812 - as its documentation calls it
 import torch
+from kornia.augmentation.random_generator.base import RandomGeneratorBase
+from kornia.constants import DataKey, Resample
 from torch import Tensor
-from torch.nn import functional
 
+from models.batch import Batch
 from models.losses import IGNORE
-
-_BLURRED, _GRAINY = 0.25, 0.25
-"""Shares of the samples that are blurred and that get noise."""
+from models.recipe import AugmentRecipe
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How far views may stray; images are normalised, so 1 is a band's standard deviation."""
+class Views:
+    """Makes a view of each sample of a batch; all that is random comes from torch's own generator."""
 
-    zoom: tuple[float, float] = (0.7, 1.4)
-    """Smallest and largest magnification: scenes differ in ground metres a pixel."""
-    brightness: float = 0.3
-    """Largest shift of all bands."""
-    colour: float = 0.15
-    """Largest shift of a single band, and largest change of its gain."""
-    contrast: float = 0.3
-    """Largest change of all bands' gain."""
-    gamma: float = 1.5
-    """Largest exponent of the tone curve; the smallest is its inverse."""
-    noise: float = 0.1
-    """Largest standard deviation of added noise."""
+    def __init__(self, how: AugmentRecipe, *, chip: int, seen: int) -> None:
+        """Prepare.
 
-    def __post_init__(self) -> None:
-        """Check the bounds."""
-        low, high = self.zoom
-        if not 0 < low <= high:
-            raise ValueError(f"zoom is {self.zoom}: expected 0 < smallest <= largest")
-        if min(self.brightness, self.colour, self.contrast, self.noise) < 0 or self.gamma < 1:
-            raise ValueError(f"{self}: expected shifts of 0 or more and a gamma of 1 or more")
+        Args:
+            how: how far views may stray.
+            chip: pixels a side of what comes out.
+            seen: pixels a side of what goes in, `chip` or more: what lies around is there to be zoomed out to.
+        """
+        self._turns = how.turn
+        low, high = how.zoom
+        area = tuple(min(chip / zoom / seen, 1.0) ** 2 for zoom in (high, low))
+        crop = K.RandomResizedCrop((chip, chip), scale=area, ratio=(1.0, 1.0), align_corners=False)
+        flips = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)] if how.turn else []
+        nearest: dict[Any, Any] = {DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": None}}
+        self._move = K.AugmentationSequential(crop, *flips, data_keys=["input", "mask"], extra_args=nearest)
+        self._light = K.ImageSequential(
+            _Relight(how),
+            K.RandomGaussianBlur((3, 3), (0.3, 1.5), p=how.blur),
+            K.RandomGaussianNoise(std=how.noise_strength, p=how.noise),
+        )
+        self._holes = K.RandomErasing(scale=(0.01, 0.08), p=how.cutout) if how.cutout else None
+
+    def __call__(self, batch: Batch) -> Batch:
+        """A view of each sample; images that are 0 and labels that are 255 where the new `valid` is False."""
+        images = torch.cat([batch.images, batch.valid[:, None].to(batch.images.dtype)], dim=1)
+        known = [batch.labels.to(images.dtype)] + ([] if batch.sure is None else [batch.sure])
+        masks = torch.stack(known, dim=1)
+        images, masks = self._move(images, masks)
+        if self._turns:
+            turned = torch.rand(len(images)).round().bool().to(images.device)[:, None, None, None]
+            images, masks = (torch.where(turned, part.transpose(-1, -2), part) for part in (images, masks))
+        images, valid = images[:, :-1], images[:, -1:] > 1 - 1e-4  # all that a pixel was made of is data
+        if self._holes is not None:
+            valid = self._holes(valid.to(images.dtype)) > 0
+        images = self._light(images).masked_fill(~valid, 0.0)
+        labels = masks[:, 0].round().long().masked_fill(~valid[:, 0], IGNORE)
+        sure = None if batch.sure is None else masks[:, 1]
+        return replace(batch, images=images, labels=labels, valid=valid[:, 0], sure=sure)
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU generator that depends on the seed and the step alone; neighbouring steps are unrelated."""
-    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+class _Light(RandomGeneratorBase):
+    """Draws the light of each sample: kornia's generators draw numbers, ours as many as there are bands."""
+
+    def __init__(self, how: AugmentRecipe) -> None:
+        super().__init__()
+        self.how = how
+
+    def make_samplers(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Nothing to prepare."""
+
+    def forward(self, batch_shape: tuple[int, ...], same_on_batch: bool = False) -> dict[str, Tensor]:  # noqa: ARG002, FBT001, FBT002
+        """Exponent, gain and shift of samples (n, band or 1, 1, 1)."""
+        n, bands = batch_shape[:2]
+
+        def draw(most: float, *shape: int) -> Tensor:
+            return (2 * torch.rand(*shape, 1, 1) - 1) * most
+
+        gain = (1 + draw(self.how.contrast, n, 1)) * (1 + draw(self.how.colour, n, bands))
+        shift = draw(self.how.brightness, n, 1) + draw(self.how.colour, n, bands)
+        return {"power": draw(math.log(self.how.gamma), n, 1).exp(), "gain": gain, "shift": shift}
 
 
-def augment(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    valid: Tensor,
-    generator: torch.Generator,
-    how: Augmentation | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Another view of each sample of a batch of square chips: (images, labels, valid), in the shapes given.
+class _Relight(K.IntensityAugmentationBase2D):
+    """Another sun: a tone curve between each sample's extremes, another gain and shift of all bands and of each.
 
-    Args:
-        images: (n, band, y, x) float32, normalised, 0 where not valid; y equals x.
-        labels: (n, y, x) integers, 255 = ignore.
-        valid: (n, y, x) bool.
-        generator: on the CPU, whatever the device, so that a view does not depend on the device.
-        how: how far views may stray.
-
-    Returns:
-        Images that are 0 where the new valid is False, labels that are 255 there.
+    Kornia's own colours are for RGB in 0..1; this is for any number of bands, normalised.
     """
-    how = how or Augmentation()
-    if images.shape[-2] != images.shape[-1]:
-        raise ValueError(f"chips are {tuple(images.shape[-2:])} pixels: expected squares, which can be turned")
-    symmetries = _draw(generator, len(images), 0, 8).int().tolist()
-    views = [_turn(*sample) for sample in zip(images, labels, valid, symmetries, strict=True)]
-    images, labels, valid = (torch.stack(parts) for parts in zip(*views, strict=True))
-    images, labels, valid = _zoom(images, labels, valid, how=how, generator=generator)
-    images = _relight(images, how=how, generator=generator)
-    images = _defocus(images, how=how, generator=generator)
-    return images.masked_fill(~valid[:, None], 0.0), labels.masked_fill(~valid, IGNORE), valid
 
+    def __init__(self, how: AugmentRecipe) -> None:
+        super().__init__(p=1.0)
+        self._param_generator = _Light(how)
 
-def _draw(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def _turn(image: Tensor, label: Tensor, valid: Tensor, symmetry: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One of the square's 8 symmetries, exactly: transposed where bit 4 is set, then mirrored by bits 1 and 2."""
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if symmetry & bit]
-    a, b, c = (part.transpose(-1, -2) if symmetry & 4 else part for part in (image, label, valid))
-    return a.flip(axes), b.flip(axes), c.flip(axes)
-
-
-def _zoom(
-    images: Tensor, labels: Tensor, valid: Tensor, *, how: Augmentation, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Magnified about a random point: images bilinear, labels nearest; what lies outside the chip is mirrored in.
-
-    A pixel is valid only if all that it was interpolated from is.
-    """
-    n = len(images)
-    low, high = (math.log(bound) for bound in how.zoom)
-    if low == high == 0:
-        return images, labels, valid
-    reach = _draw(generator, n, low, high).neg().exp()  # share of the chip that is seen
-    shift = (1 - reach).clamp(min=0) * _draw(generator, 2 * n, -1, 1).reshape(2, n)
-    zero = torch.zeros(n)
-    theta = torch.stack([reach, zero, shift[0], zero, reach, shift[1]], dim=1).reshape(n, 2, 3).to(images.device)
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-
-    def sample(planes: Tensor, mode: str) -> Tensor:
-        return functional.grid_sample(planes, grid, mode=mode, padding_mode="reflection", align_corners=False)
-
-    planes = torch.cat([images, valid[:, None].to(images.dtype)], dim=1)
-    sampled = sample(planes, "bilinear")
-    zoomed = sample(labels[:, None].to(images.dtype), "nearest")[:, 0].round().to(labels.dtype)
-    return sampled[:, :-1], zoomed, sampled[:, -1] > 1 - 1e-4
-
-
-def _relight(images: Tensor, *, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Another sun: a tone curve between each sample's extremes, another gain and shift of all bands and of each."""
-    n, bands = images.shape[:2]
-    power = _draw(generator, n, -math.log(how.gamma), math.log(how.gamma)).exp()
-    gain = 1 + _draw(generator, n, -how.contrast, how.contrast)[:, None]
-    gain = gain * (1 + _draw(generator, n * bands, -how.colour, how.colour).reshape(n, bands))
-    shift = _draw(generator, n, -how.brightness, how.brightness)[:, None]
-    shift = shift + _draw(generator, n * bands, -how.colour, how.colour).reshape(n, bands)
-    power, gain, shift = (x.reshape(n, -1, 1, 1).to(images.device) for x in (power, gain, shift))
-    darkest = images.amin(dim=(1, 2, 3), keepdim=True)
-    span = (images.amax(dim=(1, 2, 3), keepdim=True) - darkest).clamp(min=1e-3)
-    toned = ((images - darkest) / span).clamp(0, 1).pow(power) * span + darkest
-    middle = toned.mean(dim=(2, 3), keepdim=True)
-    return (toned - middle) * gain + (middle + shift)
-
-
-def _defocus(images: Tensor, *, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Some samples are blurred (3x3 binomial, in part), some others get noise."""
-    n, bands = images.shape[:2]
-    luck, strength = _draw(generator, n, 0, 1), _draw(generator, n, 0, 1)
-    out = images.clone()
-    binomial = torch.tensor([1.0, 2.0, 1.0], device=images.device) / 4
-    kernel = torch.outer(binomial, binomial).expand(bands, 1, 3, 3)
-    for sample in range(n):
-        amount = float(strength[sample])
-        if luck[sample] < _BLURRED:
-            soft = functional.conv2d(
-                functional.pad(images[sample : sample + 1], (1, 1, 1, 1), "replicate"), kernel, groups=bands
-            )
-            out[sample] = torch.lerp(images[sample], soft[0], amount)
-        elif luck[sample] < _BLURRED + _GRAINY:
-            grain = torch.randn(images.shape[1:], generator=generator).to(images.device)
-            out[sample] += how.noise * amount * grain
-    return out
+    def apply_transform(
+        self,
+        input: Tensor,  # noqa: A002 - kornia's name
+        params: dict[str, Tensor],
+        flags: dict[str, Any],  # noqa: ARG002
+        transform: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        """The images in another light."""
+        power, gain, shift = (params[name].to(input) for name in ("power", "gain", "shift"))
+        darkest = input.amin(dim=(1, 2, 3), keepdim=True)
+        span = (input.amax(dim=(1, 2, 3), keepdim=True) - darkest).clamp(min=1e-3)
+        toned = ((input - darkest) / span).clamp(0, 1).pow(power) * span + darkest
+        middle = toned.mean(dim=(2, 3), keepdim=True)
+        return (toned - middle) * gain + (middle + shift)

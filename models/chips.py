@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,17 +20,45 @@ class Chips:
     """(n, y, x) class ids, 255 = ignore."""
     valid: NDArray[np.bool_]
     """(n, y, x), True = data."""
+    told: NDArray[np.bool_]
+    """(n, class) which classes each sample's labels can tell: what they never tell is `other` to them."""
+    sure: NDArray[np.float32] | None = None
+    """(n, y, x) 0..1, how much each label counts; all alike if None."""
 
     def __post_init__(self) -> None:
-        """Check that the three fit together."""
+        """Check that they fit together."""
         plane = (self.images.shape[0], *self.images.shape[2:])
-        if self.labels.shape != plane or self.valid.shape != plane:
+        if self.labels.shape != plane or self.valid.shape != plane or len(self.told) != len(self.images):
             raise ValueError(
-                f"images are {self.images.shape}, labels {self.labels.shape}, valid {self.valid.shape}: "
-                f"expected (n, band, y, x) and twice (n, y, x)"
+                f"images are {self.images.shape}, labels {self.labels.shape}, valid {self.valid.shape}, told "
+                f"{self.told.shape}: expected (n, band, y, x), twice (n, y, x) and (n, class)"
             )
-        if self.labels.dtype != np.uint8 or self.valid.dtype != np.bool_:
-            raise ValueError(f"labels are {self.labels.dtype}, valid is {self.valid.dtype}: expected uint8 and bool")
+        if self.labels.dtype != np.uint8 or self.valid.dtype != np.bool_ or self.told.dtype != np.bool_:
+            raise ValueError(
+                f"labels are {self.labels.dtype}, valid is {self.valid.dtype}, told is {self.told.dtype}: expected "
+                "uint8, bool and bool"
+            )
+        if self.sure is not None and (self.sure.shape != plane or self.sure.dtype != np.float32):
+            raise ValueError(f"sure is {self.sure.dtype} {self.sure.shape}: expected float32 {plane}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def join(cls, parts: Sequence[Chips]) -> Chips:
+        """One batch of several, in their order; where one says how sure it is, the others are certain."""
+        sure = None
+        if any(part.sure is not None for part in parts):
+            sure = np.concatenate([np.ones(p.labels.shape, np.float32) if p.sure is None else p.sure for p in parts])
+        images, labels, valid, told = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels", "valid", "told")
+        )
+        return cls(images, labels, valid, told, sure)
+
+    def part(self, which: slice) -> Chips:
+        """Some of the samples."""
+        sure = None if self.sure is None else self.sure[which]
+        return Chips(self.images[which], self.labels[which], self.valid[which], self.told[which], sure)
 
 
 Draw: TypeAlias = Callable[[int], Chips]

@@ -28,6 +28,9 @@ class Check:
     iou: tuple[float | None, ...]
     """Per class; None for a class absent from truth and prediction."""
 
+    def __str__(self) -> str:
+        return f"IoU {'-' if self.mean_iou is None else f'{self.mean_iou:.3f}'}"
+
 
 @dataclass(slots=True)
 class History:
@@ -35,6 +38,18 @@ class History:
 
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+
+    @property
+    def best(self) -> Check | None:
+        """The first of the validations with the best mean IoU; None where none has one."""
+        scored = [check for check in self.checks if check.mean_iou is not None]
+        return max(scored, key=lambda check: check.mean_iou or 0.0, default=None)
+
+    def stalled(self, patience: int | None) -> bool:
+        """Whether so many validations have passed since the best."""
+        if patience is None or self.best is None:
+            return False
+        return len(self.checks) - 1 - self.checks.index(self.best) >= patience
 
     def to_json(self) -> str:
         """As the text of history.json."""

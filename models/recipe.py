@@ -33,6 +33,35 @@ class LossRecipe(BaseModel):
         return self
 
 
+FARTHEST = 4.0
+"""The largest magnification; its inverse is the smallest."""
+
+
+class AugmentRecipe(BaseModel):
+    """How far the views of a chip may stray; images are normalised, so 1 is a band's standard deviation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turn: bool = Field(default=True, description="Turn and mirror: the square's eight symmetries.")
+    zoom: tuple[float, float] = Field(default=(0.7, 1.4), description="Smallest and largest magnification.")
+    brightness: float = Field(default=0.3, ge=0, description="Largest shift of all bands.")
+    colour: float = Field(default=0.15, ge=0, lt=1, description="Largest shift of one band, and change of its gain.")
+    contrast: float = Field(default=0.3, ge=0, lt=1, description="Largest change of all bands' gain.")
+    gamma: float = Field(default=1.5, ge=1, description="Largest exponent of the tone curve; its inverse the smallest.")
+    blur: float = Field(default=0.15, ge=0, le=1, description="Share of chips that are blurred.")
+    noise: float = Field(default=0.15, ge=0, le=1, description="Share of chips that get noise.")
+    noise_strength: float = Field(default=0.1, ge=0, description="Standard deviation of the noise.")
+    cutout: float = Field(default=0.0, ge=0, le=1, description="Share of chips that get a hole without data.")
+    paste: float = Field(default=0.0, ge=0, le=1, description="Share of chips that get objects of another chip.")
+
+    @model_validator(mode="after")
+    def _zooms(self) -> Self:
+        low, high = self.zoom
+        if not 1 / FARTHEST <= low <= high <= FARTHEST:
+            raise ValueError(f"zoom is {self.zoom}: expected two magnifications from 0.25 to 4, the smaller first")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """A training's settings; without a time limit, the same settings and batches give the same bits on one machine."""
@@ -59,7 +88,18 @@ class TrainSettings:
     """How much each class weighs in the cross-entropy and the focal loss (`models.balance`); all weigh 1 if None."""
     average: float = 0.99
     """Decay per step of the exponential average of the weights, which is what is kept; 0 keeps the last weights."""
-    augment: bool = True
+    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    """How the learning rate falls."""
+    augment: AugmentRecipe | None = field(default_factory=AugmentRecipe)
+    """Views of the chips; None for the chips as they are."""
+    chip: int = 256
+    """Pixels a side of what the network sees."""
+    accumulate: int = 1
+    """Parts in which each batch goes through the network; their gradients are added up."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are kept: those with the best mean IoU at a validation, or the last."""
+    patience: int | None = None
+    """Validations without a better mean IoU after which the training ends early; never if None."""
     validate_every: int = 100
     """Steps between two validations."""
     save_every: int = 100
@@ -67,7 +107,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("steps", "validate_every", "save_every"):
+        for name in ("steps", "validate_every", "save_every", "chip", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
         for name in ("learning_rate", "encoder_rate", "clip"):
@@ -78,6 +118,8 @@ class TrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more and less than 1")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"minutes is {self.minutes}: expected more than 0, or None")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is {self.patience}: expected 1 or more, or None")
         if min(self.weight_decay, self.seed) < 0:
             raise ValueError("weight_decay and seed are 0 or more")
 
@@ -87,11 +129,24 @@ class TrainSettings:
         return min(1.0, max(steps / self.steps, clock))
 
     def rate(self, done: float) -> float:
-        """The learning rate where a share `done` of the training is behind: a linear rise, then half a cosine to 0.
+        """The learning rate where a share `done` of the training is behind.
 
-        Loshchilov, Hutter: SGDR (2017), arXiv:1608.03983, equation 5, without restarts.
+        - cosine: a short linear rise, then half a cosine to 0 (Loshchilov, Hutter: SGDR 2017, arXiv:1608.03983,
+          equation 5, without restarts).
+        - one-cycle: half a cosine up for 0.3 of the training, half a cosine down to 0 (Smith, Topin 2018,
+          arXiv:1708.07120, with the shape of fastai's and torch's schedulers).
+        - constant: a short linear rise, then the same.
         """
-        if done < self.warmup:
+        rise = 0.3 if self.schedule == "one-cycle" else self.warmup
+        if done < rise:
             # Half a step more than `done`, so that the first step is not lost to a rate of 0.
-            return self.learning_rate * min(1.0, (done + 0.5 / self.steps) / self.warmup)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
+            share = min(1.0, (done + 0.5 / self.steps) / rise)
+            return self.learning_rate * (_half_cosine(1 - share) if self.schedule == "one-cycle" else share)
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * _half_cosine((done - rise) / (1 - rise))
+
+
+def _half_cosine(share: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * share))

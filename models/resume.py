@@ -88,14 +88,14 @@ def load_state(
 ) -> Progress:
     """Put networks and optimizer, in place, where the training stopped.
 
-    Where lessons have changed since, all networks get the weights of `average`, those that a model keeps, and step,
-    history and optimizer are those of a beginning, whatever the settings.
+    Where lessons have changed since, all networks get the weights that a model keeps, those of `best` or else of
+    `average`, and step, history and optimizer are those of a beginning, whatever the settings.
 
     Args:
         folder: that a state was saved in.
         settings: those of the training that is resumed, if its lessons are the same.
         lessons: fingerprints of what is learnt from, by what it is.
-        networks: `network` and its `average`.
+        networks: `network`, its `average`, and the `best` that this was where that is kept.
         optimizer: of `network`, new.
 
     Raises:
@@ -116,8 +116,10 @@ def load_state(
     changed = tuple(name for name, mark in lessons.items() if before.get(name) != mark)
     if not changed:
         _refuse_other(json.loads(about["settings"]), settings, path)
+    history = History.from_json(about["history"])
+    kept = "best" if history.best and any(name.startswith("best.") for name in tensors) else "average"
     for kind, network in networks.items():
-        start = "average." if changed else f"{kind}."
+        start = f"{kept}." if changed else f"{kind}."
         own = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
         try:
             network.load_state_dict(own, strict=True)
@@ -133,7 +135,6 @@ def load_state(
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    history = History.from_json(about["history"])
     return Progress(int(about["step"]), float(about["seconds"]), history, about.get("origin", ""))
 
 

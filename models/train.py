@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,24 +11,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from infra.errors import GeoloomError
-from models.augment import augment, step_generator
 from models.average import Average
+from models.batch import Batch
 from models.card import ModelCard
 from models.checkpoint import write_durably
 from models.chips import Chips, Draw
 from models.history import Check, History, Step
-from models.losses import IGNORE, segmentation_loss
+from models.losses import fold, segmentation_loss
 from models.metrics import Confusion
-from models.normalise import normalise
 from models.recipe import TrainSettings
 from models.resume import Progress, load_state, save_state
+
+if TYPE_CHECKING:
+    from models.augment import Views
 
 HISTORY_NAME = "history.json"
 
@@ -47,7 +51,7 @@ class TrainResult:
     """What a training leaves beside its files."""
 
     network: nn.Module
-    """On the CPU, in evaluation mode, with averaged weights."""
+    """On the CPU, in evaluation mode, with the weights that are kept."""
     steps: int
     seconds: float
     history: History
@@ -99,9 +103,10 @@ def train(
     network.to(memory_format=torch.channels_last)  # 1.7 s a step instead of 2.6 (EfficientNet-Lite0, 8 x 256², 2 cores)
     wrapped, optimizer = fabric.setup(network, torch.optim.AdamW(_groups(network, settings), lr=settings.learning_rate))
     average = Average(network, decay=settings.average)
-    weights = None if settings.class_weights is None else torch.tensor(settings.class_weights, device=fabric.device)
+    best = copy.deepcopy(average.network) if validate and settings.keep == "best" else None
+    lesson = _Lesson(settings, fabric.device)
 
-    networks = {"network": network, "average": average.network}
+    networks = {"network": network, "average": average.network} | ({} if best is None else {"best": best})
     state = {"settings": settings, "lessons": lessons, "networks": networks, "optimizer": optimizer}
     past = load_state(folder, **state) if resume else Progress()
     if past.changed:
@@ -110,7 +115,7 @@ def train(
     history, step, began = past.history, past.step, time.monotonic() - past.seconds
     progress.advance(step)
 
-    over = settings.finished(steps=step, seconds=past.seconds) >= 1
+    over = settings.finished(steps=step, seconds=past.seconds) >= 1 or history.stalled(settings.patience)
     with _ahead(draw, first=step, last=step if over else settings.steps) as batches:
         for chips in batches:
             done = settings.finished(steps=step, seconds=time.monotonic() - began)
@@ -118,22 +123,14 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
 
-            images, labels, valid = _tensors(chips, card, fabric.device)
-            generator = step_generator(settings.seed, step)
-            if settings.augment:
-                images, labels, valid = augment(images, labels, valid=valid, generator=generator)
-            torch.manual_seed(generator.initial_seed())  # dropout too is a function of seed and step
-
-            network.train()
-            logits = wrapped(images.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
-            loss = segmentation_loss(logits, labels, settings.loss, weights=weights)
-            value = loss.item()
+            torch.manual_seed(step_seed(settings.seed, step))  # of views and dropout
+            batch = lesson.view(Batch.of(chips, card, fabric.device))
             optimizer.zero_grad()
-            fabric.backward(loss)
-            norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            value = lesson.learn(wrapped, batch, fabric)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip).item()
+            if not (math.isfinite(value) and math.isfinite(norm)):
                 raise GeoloomError(
-                    f"At step {step} the loss is {value} and the gradient's norm {norm.item()}: train with a learning "
+                    f"At step {step} the loss is {value} and the gradient's norm {norm}: train with a learning "
                     f"rate below {settings.learning_rate} or check the labels; {folder} keeps the last good state."
                 )
             optimizer.step()
@@ -144,9 +141,11 @@ def train(
             history.steps.append(Step(step, value, rate, seconds))
             over = settings.finished(steps=step, seconds=seconds) >= 1
             if validate and (over or step % settings.validate_every == 0):
-                check = _check(average.network, validate, step=step, card=card, settings=settings, weights=weights)
-                history.checks.append(check)
-                progress.say(f"loss {value:.3f}, IoU {'-' if check.mean_iou is None else f'{check.mean_iou:.3f}'}")
+                history.checks.append(_check(average.network, validate, step=step, card=card, lesson=lesson))
+                if best is not None and history.best is history.checks[-1]:
+                    best.load_state_dict(average.network.state_dict())
+                progress.say(f"loss {value:.3f}, {history.checks[-1]}")
+                over |= history.stalled(settings.patience)
             if over or step % settings.save_every == 0:
                 save_state(folder, Progress(step, time.monotonic() - began, history, past.origin), **state)
                 write_durably(folder / HISTORY_NAME, history.to_json().encode())
@@ -154,7 +153,8 @@ def train(
             if over:
                 break
 
-    return TrainResult(average.network.cpu(), step, time.monotonic() - began, history, past.origin)
+    kept = average.network if best is None or history.best is None else best
+    return TrainResult(kept.cpu(), step, time.monotonic() - began, history, past.origin)
 
 
 @contextmanager
@@ -183,32 +183,60 @@ def _groups(network: nn.Module, settings: TrainSettings) -> list[dict[str, objec
     return [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
 
 
-def _tensors(chips: Chips, card: ModelCard, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised images float32, labels int64 that are 255 where there is no data, valid bool."""
-    images = torch.from_numpy(normalise(chips.images, chips.valid, mean=card.mean, std=card.std)).to(device)
-    valid = torch.from_numpy(chips.valid).to(device)
-    labels = torch.from_numpy(chips.labels).to(device).long().masked_fill(~valid, IGNORE)
-    return images, labels, valid
+class _Lesson:
+    """What is made of a batch before the network sees it, and what of the network's answer."""
+
+    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
+        self._settings = settings
+        self._weights = None if settings.class_weights is None else torch.tensor(settings.class_weights, device=device)
+        self._views: dict[int, Views] = {}
+
+    def view(self, batch: Batch) -> Batch:
+        """Another view of each sample."""
+        how, seen = self._settings.augment, batch.images.shape[-1]
+        if how is None:
+            return batch
+        from models.augment import Views  # kornia takes a second and 100 MB: only who trains pays
+
+        if seen not in self._views:
+            self._views[seen] = Views(how, chip=self._settings.chip, seen=seen)
+        return self._views[seen](batch)
+
+    def learn(self, network: nn.Module, batch: Batch, fabric: Fabric) -> float:
+        """Add up the gradients of a batch, part by part; returns its loss."""
+        network.train()
+        value = 0.0
+        for part in batch.parts(self._settings.accumulate):
+            logits = network(part.images.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
+            loss = self.loss(logits, part) * (len(part.images) / len(batch.images))
+            fabric.backward(loss)
+            value += loss.item()
+        return value
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """How wrong the network is."""
+        told = None if bool(batch.told.all()) else batch.told
+        return segmentation_loss(
+            logits, batch.labels, self._settings.loss, weights=self._weights, sure=batch.sure, told=told
+        )
 
 
 @torch.inference_mode()
-def _check(
-    network: nn.Module,
-    batches: Sequence[Chips],
-    *,
-    step: int,
-    card: ModelCard,
-    settings: TrainSettings,
-    weights: Tensor | None,
-) -> Check:
-    """Loss (mean over batches) and IoU of the averaged weights, in float32."""
+def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: ModelCard, lesson: _Lesson) -> Check:
+    """Loss (mean over batches) and IoU of the averaged weights, in float32, by what the labels can tell."""
     confusion = Confusion(len(card.classes))
     losses: list[float] = []
     for chips in batches:
-        images, labels, _ = _tensors(chips, card, next(network.parameters()).device)
-        logits = network(images.contiguous(memory_format=torch.channels_last))
-        losses.append(segmentation_loss(logits, labels, settings.loss, weights=weights).item())
-        confusion.add(labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy())
+        batch = Batch.of(chips, card, next(network.parameters()).device)
+        logits = network(batch.images.contiguous(memory_format=torch.channels_last))
+        losses.append(lesson.loss(logits, batch).item())
+        told = fold(logits.float(), batch.told)
+        confusion.add(batch.labels.cpu().numpy(), told.argmax(dim=1).cpu().numpy())
     scores = confusion.scores()
     mean_iou, *iou = (None if math.isnan(v) else v for v in (scores.mean_iou, *scores.iou))
     return Check(step=step, loss=sum(losses) / len(losses), mean_iou=mean_iou, iou=tuple(iou))
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed that depends on the training's and the step alone; those of neighbouring steps are unrelated."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]) >> 1

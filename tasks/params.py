@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-from models.recipe import LossRecipe
+from models.recipe import AugmentRecipe, LossRecipe
 
 Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -138,6 +138,22 @@ class TrainParams(Parameters):
         default="root",
         description="How rare classes weigh more in the cross-entropy: by which rule of their frequency.",
     )
+    draw: Literal["classes", "area"] = Field(
+        default="classes", description="Draw chips for each class as often as for the others, or evenly from the area."
+    )
+    augment: AugmentRecipe = Field(default=AugmentRecipe(), description="How far the views of a chip may stray.")
+    schedule: Literal["cosine", "one-cycle", "constant"] = Field(
+        default="cosine", description="How the learning rate falls."
+    )
+    accumulate: int = Field(
+        default=1, ge=1, le=1024, description="Parts in which a batch goes through the network, where memory is short."
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best", description="Weights to keep: those with the best mean IoU at a validation, or the last."
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="End early after so many validations (every 100 steps) without a better IoU."
+    )
     seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
     validation_share: float = Field(
         default=0.125, ge=0, lt=0.9, description="Share of the area kept for validation, in whole cells."
@@ -145,6 +161,7 @@ class TrainParams(Parameters):
     least_confidence: float = Field(
         default=0.0, ge=0, le=1, description="Labels that are less sure than this are ignored."
     )
+    weigh_confidence: bool = Field(default=False, description="Labels count by how sure they are.")
     tile: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels a side of a tile at inference.")
     precision: Literal["auto", "float32", "bf16-mixed"] = Field(
         default="auto", description="Arithmetic in training; auto is bf16-mixed on a GPU, float32 on a CPU."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,18 +22,18 @@ from models.card import ModelCard
 from models.checkpoint import save_card, save_model
 from models.chips import Chips, Draw
 from models.curves import draw_curves
+from models.history import History
 from models.predictor import Predictor
 from models.pretrained import load_imagenet
 from models.recipe import TrainSettings
 from models.registry import build, network_stride
-from models.train import TrainResult
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
 from tasks.fetch_model import fetch_model
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
-from tasks.raster.chips import ChipPlan, Corner, draw_chips, plan_chips
+from tasks.raster.chips import CELLS, ChipPlan, Corner, draw_chips, plan_chips
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -65,8 +67,12 @@ class FieldLabels:
     made: MadeLabels
     table: NDArray[np.uint8]
     """(256,) from their ids to the model's."""
+    told: NDArray[np.bool_]
+    """(class,) of the model's, which they tell: what is none of them is `other` to them."""
     least_confidence: float
     """0..1; what is less sure is not learnt."""
+    weigh: bool
+    """Whether what is surer counts for more."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """(y, x) the model's class ids, 255 = ignore."""
@@ -75,9 +81,19 @@ class FieldLabels:
             label[self.made.read(window, "confidence") < self.least_confidence * TOP] = IGNORE
         return label
 
+    def sure(self, window: Window) -> NDArray[np.float32] | None:
+        """(y, x) 0..1, how much each pixel counts; None where all count alike."""
+        if not self.weigh:
+            return None
+        stored: NDArray[np.uint8] = self.made.read(window, "confidence")
+        return np.minimum(stored, TOP).astype(np.float32) / np.float32(TOP)
+
     def digests(self, shape: tuple[int, int]) -> list[str]:
         """Of every block, as it is learnt: corrections change them, a labelling that gives the same again does not."""
-        return [digest(self.read(window)) for window in windows(shape, SHARD)]
+        whole = windows(shape, SHARD)
+        if not self.weigh:
+            return [digest(self.read(window)) for window in whole]
+        return [digest(self.read(window), self.made.read(window, "confidence")) for window in whole]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +105,14 @@ class _Field:
     labels: FieldLabels
     plan: ChipPlan
 
-    def read(self, corners: list[Corner], chip: int) -> Chips:
-        windows = [(slice(r, r + chip), slice(c, c + chip)) for r, c in corners]
+    def read(self, corners: list[Corner], side: int) -> Chips:
+        windows = [(slice(r, r + side), slice(c, c + side)) for r, c in corners]
         with forgetting_damage(self.workspace.store):
-            pairs = [self.cube.read(w) for w in windows]
-        labels = np.stack([self.labels.read(w) for w in windows])
-        return Chips(np.stack([p[0] for p in pairs]), labels, np.stack([p[1] for p in pairs]))
+            images, valid = (np.stack(part) for part in zip(*map(self.cube.read, windows), strict=True))
+        labels = np.stack([self.labels.read(window) for window in windows])
+        told = np.broadcast_to(self.labels.told, (len(windows), len(self.labels.told)))
+        sure = [part for part in map(self.labels.sure, windows) if part is not None]
+        return Chips(images, labels, valid, told, np.stack(sure) if sure else None)
 
 
 def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str, progress: Progress) -> Trained:
@@ -122,6 +140,12 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         precision=_precision(params, device),
         loss=params.loss,
         class_weights=_class_weights(params, fields),
+        schedule=params.schedule,
+        augment=params.augment,
+        chip=params.chip,
+        accumulate=params.accumulate,
+        keep=params.keep,
+        patience=params.patience,
     )
     if params.threads:
         import torch
@@ -141,7 +165,7 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
             lessons=_lessons(fields),
             tell=progress.note,
         )
-    scores = {"validation": _last_scores(result, card)}
+    scores = {"validation": _scores(result.history, card, params.keep)}
     made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})
     # Saved first: what the measurement below may cost in memory must not cost the training.
@@ -160,30 +184,50 @@ def _measured(fields: list[_Field]) -> list[Cube]:
 
 
 def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
-    fields: list[_Field] = []
+    fields: list[tuple[Workspace, Cube, FieldLabels]] = []
     for root in workspaces:
         workspace = open_workspace(open_store(root))
         cube = workspace.cube()
         made = open_made_labels(workspace)
-        classes: ClassMap = fields[0].workspace.classes if fields else workspace.classes
-        if fields and cube.bands != fields[0].cube.bands:
+        first, first_cube = fields[0][:2] if fields else (workspace, cube)
+        classes: ClassMap = first.classes
+        if cube.bands != first_cube.bands:
             raise UnusableInput(
-                f"{root} has the bands {', '.join(cube.bands)} and {fields[0].workspace.store.url} has "
-                f"{', '.join(fields[0].cube.bands)}; train on scenes of the same bands."
+                f"{root} has the bands {', '.join(cube.bands)} and {first.store.url} has "
+                f"{', '.join(first_cube.bands)}; train on scenes of the same bands."
             )
-        labels = FieldLabels(made, classes.translation(made.classes.names), params.least_confidence)
-        plan = plan_chips(
+        fields.append((workspace, cube, _field_labels(params, made, classes)))
+    if not fields:
+        raise UnusableInput("No workspace was given to train on; name at least one.")
+    farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
+    for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
+        with suppress(UnusableInput):
+            return [_Field(*field, _plan(params, *field, cells=cells)) for field in fields]
+    return [_Field(*field, _plan(params, *field, cells=CELLS)) for field in fields]
+
+
+def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
+    told = np.zeros(len(classes), bool)
+    told[[classes.id(name) for name in made.about["known"]]] = True
+    told[0] = made.about["rest"] == "other"
+    return FieldLabels(
+        made, classes.translation(made.classes.names), told, params.least_confidence, params.weigh_confidence
+    )
+
+
+def _plan(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels, *, cells: int) -> ChipPlan:
+    try:
+        return plan_chips(
             labels.read,
             (cube.grid.shape[0], cube.grid.shape[1]),
             chip=params.chip,
-            classes=len(classes),
+            classes=len(labels.told),
             share=params.validation_share,
             seed=params.seed,
+            cells=cells,
         )
-        fields.append(_Field(workspace, cube, labels, plan))
-    if not fields:
-        raise UnusableInput("No workspace was given to train on; name at least one.")
-    return fields
+    except UnusableInput as error:
+        raise UnusableInput(f"{workspace.store.url}: {error}") from error
 
 
 def _lessons(fields: list[_Field]) -> dict[str, str]:
@@ -201,14 +245,6 @@ def _class_weights(params: TrainParams, fields: list[_Field]) -> tuple[float, ..
     return tuple(class_weights(totals, params.balance, around=around).tolist())
 
 
-def _join(parts: list[Chips]) -> Chips:
-    return Chips(
-        np.concatenate([p.images for p in parts]),
-        np.concatenate([p.labels for p in parts]),
-        np.concatenate([p.valid for p in parts]),
-    )
-
-
 def _drawer(params: TrainParams, fields: list[_Field]) -> Draw:
     """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen."""
     area = np.array([len(f.plan.training) for f in fields], float)
@@ -217,10 +253,13 @@ def _drawer(params: TrainParams, fields: list[_Field]) -> Draw:
         rng = np.random.default_rng([params.seed, step])
         chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
         parts = [
-            fields[i].read(draw_chips(fields[i].plan, int((chosen == i).sum()), rng), params.chip)
+            fields[i].read(
+                draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes"),
+                fields[i].plan.side,
+            )
             for i in np.unique(chosen)
         ]
-        return _join(parts)
+        return Chips.join(parts)
 
     return draw
 
@@ -231,7 +270,7 @@ def _validation(fields: list[_Field], chip: int) -> list[Chips]:
     step = max(1, len(everything) // VALIDATION_CHIPS)
     chosen = everything[::step][:VALIDATION_CHIPS]
     singles = [f.read([corner], chip) for f, corner in chosen]
-    return [_join(singles[i : i + 8]) for i in range(0, len(singles), 8)]
+    return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]
 
 
 def _card(params: TrainParams, fields: list[_Field], arguments: dict[str, Any], *, imagenet: bool) -> ModelCard:
@@ -289,10 +328,10 @@ def _precision(params: TrainParams, device: str) -> Literal["float32", "bf16-mix
     return "bf16-mixed" if device.startswith("cuda") else "float32"
 
 
-def _last_scores(result: TrainResult, card: ModelCard) -> dict[str, Any]:
+def _scores(history: History, card: ModelCard, keep: Literal["best", "last"]) -> dict[str, Any]:
     """IoU of each class that occurs in the validation regions, and their mean; empty where there is no such region."""
-    if not result.history.checks:
+    if not history.checks:
         return {}
-    last = result.history.checks[-1]
-    iou = {name: value for name, value in zip(card.classes, last.iou, strict=True) if value is not None}
-    return {"iou": iou, "mean_iou": last.mean_iou}
+    kept = (history.best if keep == "best" else None) or history.checks[-1]
+    iou = {name: value for name, value in zip(card.classes, kept.iou, strict=True) if value is not None}
+    return {"iou": iou, "mean_iou": kept.mean_iou, "step": kept.step}

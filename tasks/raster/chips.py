@@ -1,11 +1,12 @@
 """Training chips: where they are cut, so that rare classes are seen and validation is never trained on.
 
-The scene is counted on a lattice of a quarter of a chip. A chip may begin at any lattice point from which it lies
-inside the scene; its class counts are the sum over its 4 x 4 lattice cells. To draw one, a class is drawn first, each
-class that occurs with the same chance, then a chip in proportion to its pixels of that class: a class of 1 % of the
-pixels is as often the reason for a chip as one of 60 %.
+The scene is counted on a lattice of a quarter of a chip. What training draws are windows of a chip's side, or of more,
+so that there is something around it to be zoomed out to. One may begin at any lattice point from which it lies inside
+the scene; its class counts are the sum over its lattice cells. To draw one, a class is drawn first, each class that
+occurs with the same chance, then a window in proportion to its pixels of that class: a class of 1 % of the pixels is as
+often the reason for a window as one of 60 %. Or all windows have the same chance.
 
-Validation takes whole square regions (four chips a side where the scene allows). A training chip that would touch one
+Validation takes whole square regions (four chips a side where the scene allows). A training window that would touch one
 is never drawn, so no pixel is on both sides.
 """
 
@@ -32,30 +33,30 @@ ReadLabel = Callable[[tuple[slice, slice]], NDArray[np.uint8]]
 class ChipPlan:
     """The chips of one labelled scene."""
 
-    chip: int
-    """Pixels a side."""
+    side: int
+    """Pixels a side of a training window."""
     training: NDArray[np.int64]
-    """(n, 2) row and column of each training chip's corner."""
+    """(n, 2) row and column of each training window's corner."""
     counts: NDArray[np.int64]
-    """(n, class) labelled pixels of each training chip."""
+    """(n, class) labelled pixels of each training window."""
     validation: tuple[Corner, ...]
     """Corners of chips that do not overlap, all inside validation regions."""
 
     @property
     def totals(self) -> NDArray[np.int64]:
-        """(class,) pixels over all training chips, as drawn evenly."""
+        """(class,) pixels over all training windows, as drawn evenly."""
         totals: NDArray[np.int64] = self.counts.sum(axis=0)
         return totals
 
     @property
     def around(self) -> NDArray[np.int64]:
-        """(class,) pixels of all classes over those training chips in which each class occurs."""
+        """(class,) pixels of all classes over those training windows in which each class occurs."""
         found: NDArray[np.int64] = (self.counts.sum(axis=1)[:, None] * (self.counts > 0)).sum(axis=0)
         return found
 
 
 def plan_chips(
-    read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int, share: float, seed: int
+    read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int, share: float, seed: int, cells: int = CELLS
 ) -> ChipPlan:
     """Plan the chips of a scene.
 
@@ -66,6 +67,7 @@ def plan_chips(
         classes: how many there are.
         share: of the labelled regions, for validation; 0 for none.
         seed: chooses the regions.
+        cells: lattice cells a side of a training window; `CELLS` is a chip.
 
     Raises:
         UnusableInput: the scene is smaller than a chip, or nothing is labelled.
@@ -76,23 +78,24 @@ def plan_chips(
             "use a smaller --chip or a larger scene."
         )
     cell = chip // CELLS
-    cells = _count_cells(read, shape, cell=cell, classes=classes)
-    kept = _validation_cells(cells, share=share, seed=seed)
-    chips = _sum_4x4(cells)  # (rows - 3, cols - 3, class)
-    held = _sum_4x4(kept[..., None].astype(np.int64))[..., 0]
-    free = held == 0
-    usable = free & (chips.sum(axis=-1) > 0)
+    counted = _count_cells(read, shape, cell=cell, classes=classes)
+    kept = _validation_cells(counted, share=share, seed=seed)
+    held = kept[..., None].astype(np.int64)
+    there = _sums(counted, cells)  # (row, column, class) of the windows that begin there
+    usable = (_sums(held, cells)[..., 0] == 0) & (there.sum(axis=-1) > 0)
     if not usable.any():
         raise UnusableInput(
             "No training chip holds a labelled pixel; label more of the scene, or use a smaller --chip."
         )
-    corners = np.argwhere(usable)
-    inside = held == CELLS**2
-    return ChipPlan(chip, corners * cell, chips[usable], _disjoint(inside & (chips.sum(axis=-1) > 0), cell))
+    inside = _sums(held, CELLS)[..., 0] == CELLS**2
+    validation = _disjoint(inside & (_sums(counted, CELLS).sum(axis=-1) > 0), cell)
+    return ChipPlan(cells * cell, np.argwhere(usable) * cell, there[usable], validation)
 
 
-def draw_chips(plan: ChipPlan, count: int, rng: np.random.Generator) -> list[Corner]:
-    """Draw training chips, balanced over the classes that occur."""
+def draw_chips(plan: ChipPlan, count: int, rng: np.random.Generator, *, balanced: bool = True) -> list[Corner]:
+    """Draw corners of training windows: balanced over the classes that occur, or each with the same chance."""
+    if not balanced:
+        return [(int(row), int(col)) for row, col in plan.training[rng.integers(len(plan.training), size=count)]]
     present = np.flatnonzero(plan.totals)
     chosen = []
     for klass in rng.choice(present, size=count):
@@ -142,9 +145,12 @@ def _validation_cells(cells: NDArray[np.int64], *, share: float, seed: int) -> N
     return kept
 
 
-def _sum_4x4(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    total = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
-    return total[4:, 4:] - total[:-4, 4:] - total[4:, :-4] + total[:-4, :-4]  # type: ignore[no-any-return]
+def _sums(counted: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Sums over squares of so many cells a side, by the first of them."""
+    total = np.pad(counted.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
+    return (  # type: ignore[no-any-return]
+        total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    )
 
 
 def _disjoint(usable: NDArray[np.bool_], cell: int) -> tuple[Corner, ...]:

@@ -11,8 +11,10 @@ from tasks.raster.chips import draw_chips, plan_chips
 IGNORE = 255
 
 
-def plan(label, *, chip=16, classes=3, share=0.2, seed=0):
-    return plan_chips(lambda window: label[window], label.shape, chip=chip, classes=classes, share=share, seed=seed)
+def plan(label, *, chip=16, classes=3, share=0.2, seed=0, cells=4):
+    return plan_chips(
+        lambda window: label[window], label.shape, chip=chip, classes=classes, share=share, seed=seed, cells=cells
+    )
 
 
 def touched(shape, corners, chip):
@@ -30,8 +32,9 @@ def touched(shape, corners, chip):
     share=st.floats(0.01, 1),
     known=st.sampled_from([0.0005, 0.02, 1.0]),
     seed=st.integers(0, 99),
+    cells=st.integers(4, 9),
 )
-def test_no_training_chip_touches_a_validation_chip(rows, cols, chip, share, known, seed):
+def test_no_training_window_touches_a_validation_chip(rows, cols, chip, share, known, seed, cells):
     rng = np.random.default_rng(seed)
     label = np.where(rng.random((rows, cols)) < known, rng.integers(0, 3, (rows, cols)), IGNORE).astype(np.uint8)
     inner = label[: rows // (chip // 4) * (chip // 4), : cols // (chip // 4) * (chip // 4)]
@@ -39,17 +42,23 @@ def test_no_training_chip_touches_a_validation_chip(rows, cols, chip, share, kno
         with pytest.raises(UnusableInput, match="No training chip holds a labelled pixel"):
             plan(label, chip=chip, share=share, seed=seed)
         return
-    found = plan(label, chip=chip, share=share, seed=seed)
-    training = touched(label.shape, found.training, chip)
+    side = cells * chip // 4
+    try:
+        found = plan(label, chip=chip, share=share, seed=seed, cells=cells)
+    except UnusableInput:
+        assert cells > 4  # only larger windows may find no place
+        return
+    assert found.side == side
+    training = touched(label.shape, found.training, side)
     validation = touched(label.shape, found.validation, chip)
     assert not (training & validation).any()
     assert validation.sum() == len(found.validation) * chip * chip  # they share no pixel among themselves
-    for corners in (found.training, np.array(found.validation).reshape(-1, 2)):
+    for corners, size in ((found.training, side), (np.array(found.validation).reshape(-1, 2), chip)):
         assert (corners >= 0).all()
-        assert (corners[:, 0] + chip <= rows).all()
-        assert (corners[:, 1] + chip <= cols).all()
+        assert (corners[:, 0] + size <= rows).all()
+        assert (corners[:, 1] + size <= cols).all()
     for (row, col), counts in zip(found.training[::7], found.counts[::7], strict=True):
-        part = label[row : row + chip, col : col + chip]
+        part = label[row : row + side, col : col + side]
         assert counts.tolist() == [(part == k).sum() for k in range(3)]
         assert counts.sum() > 0
     for row, col in found.validation:
@@ -93,6 +102,16 @@ def test_a_rare_class_is_the_reason_for_its_share_of_draws():
     assert evenly < 0.03
     assert shows > 1 / 3 - 0.03
     assert shows < 1 / 3 + 0.06
+
+
+def test_drawn_evenly_every_window_has_the_same_chance():
+    label = np.zeros((64, 64), np.uint8)
+    label[:4, :4] = 2
+    found = plan(label, share=0)
+    drawn = draw_chips(found, 20_000, np.random.default_rng(3), balanced=False)
+    number = {tuple(corner): i for i, corner in enumerate(found.training.tolist())}
+    seen = np.bincount([number[c] for c in drawn], minlength=len(number)) / len(drawn)
+    assert np.abs(seen - 1 / len(number)).max() < 4 * np.sqrt(1 / len(number) / len(drawn))
 
 
 def test_a_chip_is_drawn_in_proportion_to_its_pixels_of_the_class():
