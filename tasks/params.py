@@ -118,13 +118,17 @@ class IngestParams(Parameters):
 class TrainParams(Parameters):
     """How to train a network on labelled workspaces."""
 
+    recipe: str | None = Field(
+        default=None, description="A TOML file with any of these options; those that are given beside it win."
+    )
     architecture: str = Field(
         default="lite-unet", description="lite-unet, unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ..."
     )
     encoder: str = Field(default="tu-tf_efficientnet_lite0", description="The encoder of an smp-* network.")
-    start: Literal["imagenet", "random"] = Field(
+    start: str = Field(
         default="imagenet",
-        description="Weights to begin with; ImageNet's fit lite-unet and the encoder tu-tf_efficientnet_lite0.",
+        description="Weights to begin with: imagenet (lite-unet and the encoder tu-tf_efficientnet_lite0), random, or "
+        "a model's folder or name, whose architecture it keeps.",
     )
     steps: int = Field(default=2400, ge=1, le=10_000_000, description="Training steps.")
     minutes: float | None = Field(

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import JsonValue
+from torch import nn
 
 from infra.device import choose_device
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import make_folder
-from infra.store import open_store
-from models.balance import class_weights
 from models.card import ModelCard
-from models.checkpoint import save_card, save_model
-from models.chips import Chips, Draw
+from models.checkpoint import load_model, save_card, save_model
 from models.curves import draw_curves
 from models.history import History
+from models.inherit import inherit
 from models.predictor import Predictor
 from models.pretrained import load_imagenet
 from models.recipe import TrainSettings
@@ -30,22 +27,19 @@ from models.registry import build, network_stride
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
 from tasks.fetch_model import fetch_model
-from tasks.made_labels import MadeLabels, open_made_labels
+from tasks.model import find_model
 from tasks.params import TrainParams
-from tasks.raster.blend import TOP
-from tasks.raster.chips import CELLS, ChipPlan, Corner, draw_chips, plan_chips
-from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
-from tasks.raster.digest import digest
-from tasks.raster.fingerprint import fingerprint
-from tasks.raster.grid import Window, ground_resolution, windows
-from tasks.raster.labels import SHARD
-from tasks.workspace import Workspace, forgetting_damage, open_workspace
+from tasks.raster.grid import ground_resolution
+from tasks.recipe_file import filled
+from tasks.train_fields import Field, drawer, lessons_of, open_fields, validation_of, weights_of
 
-VALIDATION_CHIPS = 48
 MEASURED = 3
 """Scenes on which tiles are compared with one whole pass."""
 LITE0 = "tu-tf_efficientnet_lite0"
+
+Scale: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each band, in the source's units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,77 +54,17 @@ class Trained:
     disagreement: float
 
 
-@dataclass(frozen=True, slots=True)
-class FieldLabels:
-    """Labels as a network learns them."""
-
-    made: MadeLabels
-    table: NDArray[np.uint8]
-    """(256,) from their ids to the model's."""
-    told: NDArray[np.bool_]
-    """(class,) of the model's, which they tell: what is none of them is `other` to them."""
-    least_confidence: float
-    """0..1; what is less sure is not learnt."""
-    weigh: bool
-    """Whether what is surer counts for more."""
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """(y, x) the model's class ids, 255 = ignore."""
-        label: NDArray[np.uint8] = self.table[self.made.read(window)]
-        if self.least_confidence:
-            label[self.made.read(window, "confidence") < self.least_confidence * TOP] = IGNORE
-        return label
-
-    def sure(self, window: Window) -> NDArray[np.float32] | None:
-        """(y, x) 0..1, how much each pixel counts; None where all count alike."""
-        if not self.weigh:
-            return None
-        stored: NDArray[np.uint8] = self.made.read(window, "confidence")
-        return np.minimum(stored, TOP).astype(np.float32) / np.float32(TOP)
-
-    def digests(self, shape: tuple[int, int]) -> list[str]:
-        """Of every block, as it is learnt: corrections change them, a labelling that gives the same again does not."""
-        whole = windows(shape, SHARD)
-        if not self.weigh:
-            return [digest(self.read(window)) for window in whole]
-        return [digest(self.read(window), self.made.read(window, "confidence")) for window in whole]
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One labelled scene to learn from."""
-
-    workspace: Workspace
-    cube: Cube
-    labels: FieldLabels
-    plan: ChipPlan
-
-    def read(self, corners: list[Corner], side: int) -> Chips:
-        windows = [(slice(r, r + side), slice(c, c + side)) for r, c in corners]
-        with forgetting_damage(self.workspace.store):
-            images, valid = (np.stack(part) for part in zip(*map(self.cube.read, windows), strict=True))
-        labels = np.stack([self.labels.read(window) for window in windows])
-        told = np.broadcast_to(self.labels.told, (len(windows), len(self.labels.told)))
-        sure = [part for part in map(self.labels.sure, windows) if part is not None]
-        return Chips(images, labels, valid, told, np.stack(sure) if sure else None)
-
-
 def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str, progress: Progress) -> Trained:
     """Train a network on the labels of workspaces and write it as a model.
 
     Raises:
-        UnusableInput: no labels, workspaces that do not go together, or an unknown architecture.
+        UnusableInput: no labels, workspaces that do not go together, an unknown architecture, or a wrong recipe.
         UnwritableOutput: the model cannot be written.
     """
+    params = filled(params)
     make_folder(out)
-    fields = _open_fields(params, workspaces)
-    cube, classes = fields[0].cube, fields[0].workspace.classes
-    arguments: dict[str, Any] = {"encoder": params.encoder} if params.architecture.startswith("smp-") else {}
-    network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
-    imagenet = params.start == "imagenet" and (params.architecture == "lite-unet" or arguments.get("encoder") == LITE0)
-    if imagenet and not params.resume:
-        load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
-    card = _card(params, fields, arguments, imagenet=imagenet)
+    fields = open_fields(params, workspaces)
+    network, card = _begin(params, fields, progress=progress)
     device = choose_device(device)
     options = TrainSettings(
         steps=params.steps,
@@ -139,7 +73,7 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         seed=params.seed,
         precision=_precision(params, device),
         loss=params.loss,
-        class_weights=_class_weights(params, fields),
+        class_weights=weights_of(params, fields),
         schedule=params.schedule,
         augment=params.augment,
         chip=params.chip,
@@ -155,14 +89,14 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         result = run_loop(
             network,
             card,
-            draw=_drawer(params, fields),
-            validate=_validation(fields, params.chip),
+            draw=drawer(params, fields),
+            validate=validation_of(fields, params.chip),
             settings=options,
             folder=out,
             progress=bar,
             device=device,
             resume=params.resume,
-            lessons=_lessons(fields),
+            lessons=lessons_of(fields),
             tell=progress.note,
         )
     scores = {"validation": _scores(result.history, card, params.keep)}
@@ -178,119 +112,75 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     return Trained(str(out), str(curves), result.steps, scores, seams.disagreement)
 
 
-def _measured(fields: list[_Field]) -> list[Cube]:
+def _measured(fields: list[Field]) -> list[Cube]:
     """The largest scenes, on which seams are measured."""
     return sorted((f.cube for f in fields), key=lambda c: -c.grid.shape[0] * c.grid.shape[1])[:MEASURED]
 
 
-def _open_fields(params: TrainParams, workspaces: list[str]) -> list[_Field]:
-    fields: list[tuple[Workspace, Cube, FieldLabels]] = []
-    for root in workspaces:
-        workspace = open_workspace(open_store(root))
-        cube = workspace.cube()
-        made = open_made_labels(workspace)
-        first, first_cube = fields[0][:2] if fields else (workspace, cube)
-        classes: ClassMap = first.classes
-        if cube.bands != first_cube.bands:
-            raise UnusableInput(
-                f"{root} has the bands {', '.join(cube.bands)} and {first.store.url} has "
-                f"{', '.join(first_cube.bands)}; train on scenes of the same bands."
-            )
-        fields.append((workspace, cube, _field_labels(params, made, classes)))
-    if not fields:
-        raise UnusableInput("No workspace was given to train on; name at least one.")
-    farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
-    for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
-        with suppress(UnusableInput):
-            return [_Field(*field, _plan(params, *field, cells=cells)) for field in fields]
-    return [_Field(*field, _plan(params, *field, cells=CELLS)) for field in fields]
-
-
-def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
-    told = np.zeros(len(classes), bool)
-    told[[classes.id(name) for name in made.about["known"]]] = True
-    told[0] = made.about["rest"] == "other"
-    return FieldLabels(
-        made, classes.translation(made.classes.names), told, params.least_confidence, params.weigh_confidence
-    )
-
-
-def _plan(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels, *, cells: int) -> ChipPlan:
-    try:
-        return plan_chips(
-            labels.read,
-            (cube.grid.shape[0], cube.grid.shape[1]),
-            chip=params.chip,
-            classes=len(labels.told),
-            share=params.validation_share,
-            seed=params.seed,
-            cells=cells,
-        )
-    except UnusableInput as error:
-        raise UnusableInput(f"{workspace.store.url}: {error}") from error
-
-
-def _lessons(fields: list[_Field]) -> dict[str, str]:
-    """What stands for the pixels and the labels that are learnt from: a state to resume remembers it."""
-    classes = fields[0].workspace.classes.names
-    blocks = [f.labels.digests((f.cube.grid.shape[0], f.cube.grid.shape[1])) for f in fields]
-    return {
-        "scenes": fingerprint({"cubes": [f.cube.fingerprint for f in fields]}),
-        "labels": fingerprint({"classes": classes, "blocks": blocks}),
-    }
-
-
-def _class_weights(params: TrainParams, fields: list[_Field]) -> tuple[float, ...]:
-    totals, around = (np.sum([getattr(f.plan, n) for f in fields], axis=0).tolist() for n in ("totals", "around"))
-    return tuple(class_weights(totals, params.balance, around=around).tolist())
-
-
-def _drawer(params: TrainParams, fields: list[_Field]) -> Draw:
-    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen."""
-    area = np.array([len(f.plan.training) for f in fields], float)
-
-    def draw(step: int) -> Chips:
-        rng = np.random.default_rng([params.seed, step])
-        chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
-        parts = [
-            fields[i].read(
-                draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes"),
-                fields[i].plan.side,
-            )
-            for i in np.unique(chosen)
-        ]
-        return Chips.join(parts)
-
-    return draw
-
-
-def _validation(fields: list[_Field], chip: int) -> list[Chips]:
-    """Validation chips of all scenes, evenly thinned to `VALIDATION_CHIPS`, in batches of eight at most."""
-    everything = [(f, corner) for f in fields for corner in f.plan.validation]
-    step = max(1, len(everything) // VALIDATION_CHIPS)
-    chosen = everything[::step][:VALIDATION_CHIPS]
-    singles = [f.read([corner], chip) for f, corner in chosen]
-    return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]
-
-
-def _card(params: TrainParams, fields: list[_Field], arguments: dict[str, Any], *, imagenet: bool) -> ModelCard:
+def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
+    """The network before its first step, and its card."""
     cube, classes = fields[0].cube, fields[0].workspace.classes
-    stride = network_stride(params.architecture, arguments)
-    if imagenet and cube.dtype == np.uint8:
-        mean, std = [127.5] * len(cube.bands), [127.5] * len(cube.bands)  # the encoder saw [-1, 1]
-    else:
-        statistics = [f.cube.statistics for f in fields]
-        mean = [float(np.mean([s[b].mean for s in statistics])) for b in range(len(cube.bands))]
-        std = [max(float(np.mean([s[b].std for s in statistics])), 1e-6) for b in range(len(cube.bands))]
+    if params.start not in {"imagenet", "random"}:
+        return _begin_from(params, fields, progress=progress)
+    arguments: dict[str, Any] = {"encoder": params.encoder} if params.architecture.startswith("smp-") else {}
+    network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
+    imagenet = params.start == "imagenet" and (params.architecture == "lite-unet" or arguments.get("encoder") == LITE0)
+    if imagenet and not params.resume:
+        load_imagenet(network, Path(fetch_model("efficientnet-lite0", progress=progress)["weights"]))
+    scale = _imagenet_scale(cube) if imagenet and cube.dtype == np.uint8 else _own_scale(fields)
+    return network, _card(params, fields, params.architecture, arguments, scale, {"imagenet": imagenet})
+
+
+def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
+    """The same where it goes on from a model, whose scenes it has then seen, too."""
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    source, old = load_model(find_model(params.start))
+    if old.bands != cube.bands:
+        raise UnusableInput(
+            f"The model {params.start} takes the bands {', '.join(old.bands)} and the scenes have "
+            f"{', '.join(cube.bands)}; choose with 'geoloom ingest --bands', or start from imagenet."
+        )
+    network = inherit(
+        source, old.architecture, old.arguments, bands=len(cube.bands), classes=classes.names, known=old.classes
+    )
+    if new := [name for name in classes.names if name not in old.classes]:
+        progress.note(f"The model {params.start} does not know {', '.join(new)}: that is learnt from the beginning.")
+    lineage = {"fine_tuned_from": old.weights_sha256, "imagenet": old.lineage.get("imagenet", False)}
+    for name in ("fingerprints", "attribution"):
+        before = old.lineage.get(name)
+        lineage[name] = before if isinstance(before, list) else []
+    return network, _card(params, fields, old.architecture, old.arguments, (old.mean, old.std), lineage)
+
+
+def _imagenet_scale(cube: Cube) -> Scale:
+    return (127.5,) * len(cube.bands), (127.5,) * len(cube.bands)  # the encoder saw [-1, 1]
+
+
+def _own_scale(fields: list[Field]) -> Scale:
+    statistics, bands = [f.cube.statistics for f in fields], range(len(fields[0].cube.bands))
+    mean = tuple(float(np.mean([s[b].mean for s in statistics])) for b in bands)
+    return mean, tuple(max(float(np.mean([s[b].std for s in statistics])), 1e-6) for b in bands)
+
+
+def _card(
+    params: TrainParams,
+    fields: list[Field],
+    architecture: str,
+    arguments: dict[str, JsonValue],
+    scale: Scale,
+    before: dict[str, Any],
+) -> ModelCard:
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    stride = network_stride(architecture, arguments)
     resolutions = [ground_resolution(f.cube.grid) for f in fields]
     known = [r for r in resolutions if r is not None]
     tile = max(params.tile // stride, 1) * stride
     return ModelCard(
-        architecture=params.architecture,
+        architecture=architecture,
         arguments=arguments,
         bands=cube.bands,
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=scale[0],
+        std=scale[1],
         classes=classes.names,
         colours=tuple(c.colour for c in classes.classes),
         resolution=float(np.exp(np.mean(np.log(known)))) if len(known) == len(resolutions) else None,
@@ -298,23 +188,22 @@ def _card(params: TrainParams, fields: list[_Field], arguments: dict[str, Any], 
         tile=tile,
         margin=tile // 8,
         ramp=tile // 16,
-        lineage=_lineage(params, fields, imagenet=imagenet),
+        lineage=before | _lineage(params, fields, before),
     )
 
 
-def _lineage(params: TrainParams, fields: list[_Field], *, imagenet: bool) -> dict[str, Any]:
+def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -> dict[str, Any]:
     """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
     return {
-        "fingerprints": [f.cube.fingerprint for f in fields],
+        "fingerprints": sorted({*before.get("fingerprints", []), *(f.cube.fingerprint for f in fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
-        "attribution": _owners(fields),
-        "recipe": params.model_dump(mode="json", exclude={"resume"}),
-        "imagenet": imagenet,
+        "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
+        "recipe": params.model_dump(mode="json", exclude={"resume", "recipe"}),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
 
 
-def _owners(fields: list[_Field]) -> list[str]:
+def _owners(fields: list[Field]) -> list[str]:
     """Whose the scenes are, and the vectors that their labels were made from."""
     scenes = {source.attribution for field in fields for source in field.workspace.sources}
     labels = {str(field.labels.made.about.get("attribution", "")) for field in fields}

@@ -158,6 +158,34 @@ def test_corrections_are_fine_tuned_on(world, tmp_path):
     assert len(notes.texts) == 1
 
 
+@pytest.mark.slow
+def test_a_training_may_begin_with_a_model_and_has_seen_its_scenes(world, labelled, trained, tmp_path):
+    """Another place, other classes: it begins with what it knows of them, and says whose scenes it has learnt."""
+    other, out, notes = str(tmp_path / "other"), tmp_path / "tuned", Notes()
+    bounds = (450_200, 5_399_700, 450_330, 5_399_830)
+    params = IngestParams(scenes=(world.scene,), bounds=bounds, classes=("other", "road", "building", "pool"))
+    steps.ingest(params, other, run=ClusterParams(), progress=Silent())
+    label_it = LabelParams(method="truth", truth=world.vectors)
+    steps.label(label_it, other, run=RunParams(device="cpu"), progress=Silent())
+    recipe = TrainParams(**RECIPE | {"start": str(trained[1]), "architecture": "lite-unet", "steps": 1})
+    steps.train(recipe, [other], out, run=CPU, progress=notes)
+    old, new = load_card(trained[1]), load_card(out)
+    assert notes.texts == [f"The model {trained[1]} does not know pool: that is learnt from the beginning."]
+    assert (new.architecture, new.mean, new.std) == ("unet", old.mean, old.std)
+    assert new.classes == ("other", "road", "building", "pool")
+    assert new.lineage["fine_tuned_from"] == old.weights_sha256
+    prints = [open_workspace(open_store(root)).cube().fingerprint for root in (labelled, other)]
+    assert new.lineage["fingerprints"] == sorted(prints)
+    run = RunParams(device="cpu")
+    done = steps.predict(PredictParams(model=str(out), precision="float32"), labelled, run=run, progress=Silent())
+    assert done.trained_here
+
+
+def test_a_model_to_begin_with_that_is_not_there_is_told(labelled, tmp_path):
+    with pytest.raises(UnusableInput, match="There is no model 'nowhere'"):
+        train(labelled, tmp_path / "m", start="nowhere")
+
+
 def test_what_is_not_labelled_is_refused(world, tmp_path):
     ingest(world, tmp_path / "ws")
     with pytest.raises(UnusableInput, match="geoloom label"):

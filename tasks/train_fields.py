@@ -1,0 +1,183 @@
+"""Labelled scenes as a network learns from them: which chips are drawn, and what is held back to validate on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import UnusableInput
+from infra.store import open_store
+from models.balance import class_weights
+from models.chips import Chips, Draw
+from models.paste import pasted
+from tasks.made_labels import MadeLabels, open_made_labels
+from tasks.params import TrainParams
+from tasks.raster.blend import TOP
+from tasks.raster.chips import CELLS, ChipPlan, Corner, draw_chips, plan_chips
+from tasks.raster.classes import IGNORE, ClassMap
+from tasks.raster.cube import Cube
+from tasks.raster.digest import digest
+from tasks.raster.fingerprint import fingerprint
+from tasks.raster.grid import Window, windows
+from tasks.raster.labels import SHARD
+from tasks.workspace import Workspace, forgetting_damage, open_workspace
+
+VALIDATION_CHIPS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class FieldLabels:
+    """Labels as a network learns them."""
+
+    made: MadeLabels
+    table: NDArray[np.uint8]
+    """(256,) from their ids to the model's."""
+    told: NDArray[np.bool_]
+    """(class,) of the model's, which they tell: what is none of them is `other` to them."""
+    least_confidence: float
+    """0..1; what is less sure is not learnt."""
+    weigh: bool
+    """Whether what is surer counts for more."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """(y, x) the model's class ids, 255 = ignore."""
+        label: NDArray[np.uint8] = self.table[self.made.read(window)]
+        if self.least_confidence:
+            label[self.made.read(window, "confidence") < self.least_confidence * TOP] = IGNORE
+        return label
+
+    def sure(self, window: Window) -> NDArray[np.float32] | None:
+        """(y, x) 0..1, how much each pixel counts; None where all count alike."""
+        if not self.weigh:
+            return None
+        stored: NDArray[np.uint8] = self.made.read(window, "confidence")
+        return np.minimum(stored, TOP).astype(np.float32) / np.float32(TOP)
+
+    def digests(self, shape: tuple[int, int]) -> list[str]:
+        """Of every block, as it is learnt: corrections change them, a labelling that gives the same again does not."""
+        whole = windows(shape, SHARD)
+        if not self.weigh:
+            return [digest(self.read(window)) for window in whole]
+        return [digest(self.read(window), self.made.read(window, "confidence")) for window in whole]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One labelled scene to learn from."""
+
+    workspace: Workspace
+    cube: Cube
+    labels: FieldLabels
+    plan: ChipPlan
+
+    def read(self, corners: Sequence[Corner], side: int) -> Chips:
+        """Windows of so many pixels a side."""
+        windows = [(slice(r, r + side), slice(c, c + side)) for r, c in corners]
+        with forgetting_damage(self.workspace.store):
+            images, valid = (np.stack(part) for part in zip(*map(self.cube.read, windows), strict=True))
+        labels = np.stack([self.labels.read(window) for window in windows])
+        told = np.broadcast_to(self.labels.told, (len(windows), len(self.labels.told)))
+        sure = [part for part in map(self.labels.sure, windows) if part is not None]
+        return Chips(images, labels, valid, told, np.stack(sure) if sure else None)
+
+
+def open_fields(params: TrainParams, workspaces: Sequence[str]) -> list[Field]:
+    """Labelled workspaces, to be learnt from together: all in the classes of the first.
+
+    Raises:
+        UnusableInput: no workspaces or labels, other bands, an unknown class, or nothing to draw.
+    """
+    fields: list[tuple[Workspace, Cube, FieldLabels]] = []
+    for root in workspaces:
+        workspace = open_workspace(open_store(root))
+        cube = workspace.cube()
+        made = open_made_labels(workspace)
+        first, first_cube = fields[0][:2] if fields else (workspace, cube)
+        classes: ClassMap = first.classes
+        if cube.bands != first_cube.bands:
+            raise UnusableInput(
+                f"{root} has the bands {', '.join(cube.bands)} and {first.store.url} has "
+                f"{', '.join(first_cube.bands)}; train on scenes of the same bands."
+            )
+        fields.append((workspace, cube, _field_labels(params, made, classes)))
+    if not fields:
+        raise UnusableInput("No workspace was given to train on; name at least one.")
+    farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
+    for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
+        with suppress(UnusableInput):
+            return [Field(*field, _plan(params, *field, cells=cells)) for field in fields]
+    return [Field(*field, _plan(params, *field, cells=CELLS)) for field in fields]
+
+
+def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
+    told = np.zeros(len(classes), bool)
+    told[[classes.id(name) for name in made.about["known"]]] = True
+    told[0] = made.about["rest"] == "other"
+    return FieldLabels(
+        made, classes.translation(made.classes.names), told, params.least_confidence, params.weigh_confidence
+    )
+
+
+def _plan(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels, *, cells: int) -> ChipPlan:
+    try:
+        return plan_chips(
+            labels.read,
+            (cube.grid.shape[0], cube.grid.shape[1]),
+            chip=params.chip,
+            classes=len(labels.told),
+            share=params.validation_share,
+            seed=params.seed,
+            cells=cells,
+        )
+    except UnusableInput as error:
+        raise UnusableInput(f"{workspace.store.url}: {error}") from error
+
+
+def lessons_of(fields: list[Field]) -> dict[str, str]:
+    """What stands for the pixels and the labels that are learnt from: a state to resume remembers it."""
+    classes = fields[0].workspace.classes.names
+    blocks = [f.labels.digests((f.cube.grid.shape[0], f.cube.grid.shape[1])) for f in fields]
+    return {
+        "scenes": fingerprint({"cubes": [f.cube.fingerprint for f in fields]}),
+        "labels": fingerprint({"classes": classes, "blocks": blocks}),
+    }
+
+
+def weights_of(params: TrainParams, fields: list[Field]) -> tuple[float, ...]:
+    """How much each class weighs in the loss."""
+    totals, around = (np.sum([getattr(f.plan, n) for f in fields], axis=0).tolist() for n in ("totals", "around"))
+    return tuple(class_weights(totals, params.balance, around=around).tolist())
+
+
+def drawer(params: TrainParams, fields: list[Field]) -> Draw:
+    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen."""
+    area = np.array([len(f.plan.training) for f in fields], float)
+
+    def draw(step: int) -> Chips:
+        rng = np.random.default_rng([params.seed, step])
+        chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
+        parts = [
+            fields[i].read(
+                draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes"),
+                fields[i].plan.side,
+            )
+            for i in np.unique(chosen)
+        ]
+        chips = Chips.join(parts)
+        return pasted(chips, share=params.augment.paste, rng=rng) if params.augment.paste else chips
+
+    return draw
+
+
+def validation_of(fields: list[Field], chip: int) -> list[Chips]:
+    """Validation chips of all scenes, evenly thinned to `VALIDATION_CHIPS`, in batches of eight at most."""
+    everything = [(f, corner) for f in fields for corner in f.plan.validation]
+    step = max(1, len(everything) // VALIDATION_CHIPS)
+    chosen = everything[::step][:VALIDATION_CHIPS]
+    singles = [f.read([corner], chip) for f, corner in chosen]
+    return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]
