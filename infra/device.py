@@ -25,3 +25,19 @@ def choose_device(wanted: str = "auto") -> Device:
 def lanes_for(device: str) -> int | None:
     """Lanes where the user does not say: two a GPU, so that one batch is copied while another computes; else None."""
     return 2 if device == "cuda" else None
+
+
+def processes_for(device: str, wanted: int | None) -> int:
+    """Processes that train a network together: as wanted, else one a GPU, and one on a CPU.
+
+    Raises:
+        UnusableInput: more are wanted than there are GPUs.
+    """
+    if device != "cuda":
+        return wanted or 1
+    import torch
+
+    there = torch.cuda.device_count()
+    if (wanted or 1) > there:
+        raise UnusableInput(f"--processes was {wanted} and there are {there} GPUs; each process takes one.")
+    return wanted or there

@@ -172,6 +172,9 @@ class TrainParams(Parameters):
     )
     weights: Literal["float32", "float16"] = Field(default="float32", description="How the model is stored.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default.")
+    processes: int | None = Field(
+        default=None, ge=1, le=64, description="Processes that learn together, one a GPU; one on a CPU by default."
+    )
     resume: bool = Field(
         default=False,
         description="Go on from the last checkpoint in the output folder; where the labels have changed since, "

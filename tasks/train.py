@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from pydantic import JsonValue
 from torch import nn
 
-from infra.device import choose_device
+from infra.cluster import cores
+from infra.crew import work_together
+from infra.device import choose_device, processes_for
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.storage import make_folder
@@ -22,6 +25,7 @@ from models.history import History
 from models.inherit import inherit
 from models.predictor import Predictor
 from models.pretrained import load_imagenet
+from models.ranks import Rank
 from models.recipe import TrainSettings
 from models.registry import build, network_stride
 from models.train import train as run_loop
@@ -63,9 +67,36 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     """
     params = filled(params)
     make_folder(out)
-    fields = open_fields(params, workspaces)
-    network, card = _begin(params, fields, progress=progress)
     device = choose_device(device)
+    count = processes_for(device, params.processes)
+    if params.batch < count:
+        raise UnusableInput(f"{count} processes cannot share a batch of {params.batch}; give --batch {count} or more.")
+    if count == 1:
+        done = _train(0, 0, progress, params, workspaces, out, device, 1)
+    else:
+        if device == "cpu" and params.threads is None:
+            params = params.model_copy(update={"threads": max(cores() // count, 1)})
+        done = work_together(_train, (params, workspaces, out, device, count), members=count, progress=progress)
+    assert done is not None
+    return done
+
+
+def _train(
+    number: int,
+    port: int,
+    progress: Progress,
+    params: TrainParams,
+    workspaces: list[str],
+    out: Path,
+    device: str,
+    count: int,
+) -> Trained | None:
+    """What each of the processes of a training does; the first one writes the model."""
+    rank = Rank(number, count, port)
+    fields = open_fields(params, workspaces)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)  # of the weights that begin at random
+        network, card = _begin(params, fields, progress=progress)
     options = TrainSettings(
         steps=params.steps,
         minutes=params.minutes,
@@ -82,14 +113,12 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         patience=params.patience,
     )
     if params.threads:
-        import torch
-
         torch.set_num_threads(params.threads)
     with counting(progress, "train", total=params.steps, unit="steps") as bar:
         result = run_loop(
             network,
             card,
-            draw=drawer(params, fields),
+            draw=drawer(params, fields, rank),
             validate=validation_of(fields, params.chip),
             settings=options,
             folder=out,
@@ -98,7 +127,10 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
             resume=params.resume,
             lessons=lessons_of(fields),
             tell=progress.note,
+            rank=rank,
         )
+    if not rank.leads:
+        return None
     scores = {"validation": _scores(result.history, card, params.keep)}
     made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})

@@ -15,6 +15,7 @@ from infra.store import open_store
 from models.balance import class_weights
 from models.chips import Chips, Draw
 from models.paste import pasted
+from models.ranks import Rank
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
@@ -154,19 +155,25 @@ def weights_of(params: TrainParams, fields: list[Field]) -> tuple[float, ...]:
     return tuple(class_weights(totals, params.balance, around=around).tolist())
 
 
-def drawer(params: TrainParams, fields: list[Field]) -> Draw:
-    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen."""
+def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
+    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen.
+
+    Of several processes each draws its own share of what one would draw.
+    """
     area = np.array([len(f.plan.training) for f in fields], float)
 
     def draw(step: int) -> Chips:
         rng = np.random.default_rng([params.seed, step])
         chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
+        drawn = [
+            (i, corner)
+            for i in np.unique(chosen).tolist()
+            for corner in draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes")
+        ]
+        own = drawn[rank.number :: rank.count]
         parts = [
-            fields[i].read(
-                draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes"),
-                fields[i].plan.side,
-            )
-            for i in np.unique(chosen)
+            fields[i].read([corner for number, corner in own if number == i], fields[i].plan.side)
+            for i in sorted({number for number, _ in own})
         ]
         chips = Chips.join(parts)
         return pasted(chips, share=params.augment.paste, rng=rng) if params.augment.paste else chips

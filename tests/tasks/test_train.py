@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import geopandas as gpd
 import numpy as np
+import psutil
 import pytest
 import safetensors.numpy
 
 from flows import steps
-from infra.errors import UnusableInput
+from infra.errors import GeoloomError, UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from models.card import load_card
@@ -184,6 +187,65 @@ def test_a_training_may_begin_with_a_model_and_has_seen_its_scenes(world, labell
 def test_a_model_to_begin_with_that_is_not_there_is_told(labelled, tmp_path):
     with pytest.raises(UnusableInput, match="There is no model 'nowhere'"):
         train(labelled, tmp_path / "m", start="nowhere")
+
+
+ALIKE = {
+    "architecture": "tiny", "batch": 4, "steps": 3, "loss": {"dice": 0}, "balance": "none", "learning_rate": 1e-2,
+    "validation_share": 0.2, "keep": "last",
+    "augment": {"turn": False, "zoom": (1, 1), "brightness": 0, "colour": 0, "contrast": 0, "gamma": 1, "blur": 0,
+                "noise": 0},
+}  # fmt: skip
+"""Nothing that depends on how a batch is shared: no normalisation over it, no chance."""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(labelled, tmp_path):
+    """Each from half of every batch; nearly, for a half may hold more labelled pixels than the other."""
+    alone = train(labelled, tmp_path / "alone", **ALIKE)
+    together = train(labelled, tmp_path / "together", **ALIKE, processes=2)
+    assert together.steps == alone.steps == 3
+    one, two = (safetensors.numpy.load_file(tmp_path / name / "weights.safetensors") for name in ("alone", "together"))
+    begun = train(labelled, tmp_path / "begun", **ALIKE | {"steps": 1, "learning_rate": 1e-9})
+    before = safetensors.numpy.load_file(f"{begun.model}/weights.safetensors")
+    for name, weights in one.items():
+        np.testing.assert_allclose(weights, two[name], atol=2e-3)
+        assert np.abs(weights - before[name]).max() > 1e-2
+    again = train(labelled, tmp_path / "together", **ALIKE, processes=2, resume=True)
+    assert again.steps == 3
+    assert load_card(tmp_path / "together").lineage["recipe"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_where_one_of_two_processes_is_killed_the_training_ends_and_is_resumed(labelled, tmp_path):
+    recipe = ALIKE | {"steps": 100_000}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train, labelled, tmp_path / "m", **recipe, processes=2)
+        assert _until(lambda: (tmp_path / "m" / "training.safetensors").exists() or running.done(), seconds=120)
+        (_, follower) = sorted(_members(), key=lambda process: process.pid)
+        follower.kill()
+        with pytest.raises(GeoloomError, match=r"ended \(exit code -9\).*--resume"):
+            running.result(60)
+    assert not _members()
+    state = safetensors.numpy.load_file(tmp_path / "m" / "training.safetensors")
+    assert all(np.isfinite(tensor).all() for tensor in state.values())
+
+
+def _members():
+    """Processes that learn for this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def _until(condition, *, seconds):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(labelled, tmp_path):
+    with pytest.raises(UnusableInput, match=r"3 processes cannot share a batch of 2; give --batch 3"):
+        train(labelled, tmp_path / "m", processes=3)
 
 
 def test_what_is_not_labelled_is_refused(world, tmp_path):
