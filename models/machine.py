@@ -116,3 +116,4 @@ def as_a_lane(device: str) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
@@ -59,3 +60,10 @@ def test_a_thread_that_computed_as_a_lane_goes_on_as_before():
         assert (torch.get_num_threads(), most()) == (2, 2)
     finally:
         torch.set_num_threads(before)
+
+
+def test_numbers_below_1e_38_are_numbers_again_after_a_lane():
+    small = np.float32([1e-40])
+    with as_a_lane("cpu"):
+        assert small * 0.5 == 0
+    assert small * 0.5 > 0
