@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -107,10 +108,19 @@ def parser(module: str, text: str | None) -> argparse.ArgumentParser:
     return words
 
 
+def _without_folder(words: Sequence[str]) -> list[str]:
+    """A command's words but for `--out`: where results went on somebody's machine is nobody's business."""
+    kept = [word for word in words if not word.startswith("--out=")]
+    if "--out" in kept:
+        place = kept.index("--out")
+        del kept[place : place + 2]
+    return kept
+
+
 def publish(result: Result, options: argparse.Namespace) -> None:
     """Print a result, keep it as `results/NAME.json`, and rewrite its section of the page."""
     machine = describe_machine()
-    command = " ".join(["python", "-m", f"benchmarks.{result.name}", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", f"benchmarks.{result.name}", *_without_folder(sys.argv[1:])])
     record = {
         "name": result.name,
         "command": command,

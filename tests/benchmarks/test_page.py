@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.page import Goal, number, replace_section, table
+from benchmarks.page import Goal, _without_folder, number, replace_section, table
 from benchmarks.scenes import BLOCK, rgb_scene
 from benchmarks.seams import Edges, gradients
 from tasks.raster.gdal import rasterio
@@ -73,3 +73,8 @@ def test_a_scene_larger_than_a_world_repeats_it(tmp_path, monkeypatch):
         assert np.array_equal(
             made.read()[:, 2 * BLOCK :, 2 * BLOCK :], world.read([1, 2, 3])[:, : BLOCK + 10, : BLOCK + 10]
         )
+
+
+@pytest.mark.parametrize("given", [["--out", "/home/me/x"], ["--out=/home/me/x"]])
+def test_a_page_says_no_folder_of_a_machine(given):
+    assert _without_folder(["--sizes", "2048", *given, "--no-page"]) == ["--sizes", "2048", "--no-page"]
