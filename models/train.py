@@ -90,7 +90,7 @@ def train(
         device: "cpu", "cuda", "cuda:1", "mps".
         resume: go on from the state in the folder; in float32 on a CPU with one thread, and without a time limit, the
             weights come out as if there had been no interruption, bit for bit. Where the lessons have changed since, a
-            new training begins from its averaged weights.
+            new training begins from the weights that it keeps.
         lessons: fingerprints of what `draw` takes its batches from, by what it is ("labels"); kept with the state.
         tell: told in one sentence where a new training begins so.
         rank: which of the processes this is; all are given the same but for `draw`.
