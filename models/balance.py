@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-Balance: TypeAlias = Literal["none", "root", "inverse", "effective", "median"]
+from models.recipe import Balance
 
 
 def class_weights(counts: Sequence[int], kind: Balance = "root", *, around: Sequence[int] | None = None) -> Tensor:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Balance: TypeAlias = Literal["none", "root", "inverse", "effective", "median"]
+"""Rules by which rare classes weigh more (`models/balance.py`)."""
+Schedule: TypeAlias = Literal["cosine", "one-cycle", "constant"]
+"""How the learning rate falls."""
+Keep: TypeAlias = Literal["best", "last"]
+"""Which weights are kept."""
 
 
 class LossRecipe(BaseModel):
@@ -88,7 +95,7 @@ class TrainSettings:
     """How much each class weighs in the cross-entropy and the focal loss (`models.balance`); all weigh 1 if None."""
     average: float = 0.99
     """Decay per step of the exponential average of the weights, which is what is kept; 0 keeps the last weights."""
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     """How the learning rate falls."""
     augment: AugmentRecipe | None = field(default_factory=AugmentRecipe)
     """Views of the chips; None for the chips as they are."""
@@ -96,7 +103,7 @@ class TrainSettings:
     """Pixels a side of what the network sees."""
     accumulate: int = 1
     """Parts in which each batch goes through the network; their gradients are added up."""
-    keep: Literal["best", "last"] = "best"
+    keep: Keep = "best"
     """Which weights are kept: those with the best mean IoU at a validation, or the last."""
     patience: int | None = None
     """Validations without a better mean IoU after which the training ends early; never if None."""

@@ -111,7 +111,7 @@ class Areas:
                 np.minimum(found[near.patch], near.away, out=found[near.patch])
         return found
 
-    def lesson(self, sight: Sight, valid: NDArray[np.bool_]) -> Lesson:
+    def lesson(self, sight: Sight) -> Lesson:
         """What a window teaches of the class, where it has data.
 
         Of what lies deep in a polygon, SAM says what is the thing's: boxes of bent things hold more than them.
@@ -120,7 +120,7 @@ class Areas:
         inside = np.zeros(away.shape, bool)
         for logit, _ in segment_boxes(sight.asked, self.boxes(sight.place)):
             inside |= logit > 0
-        return lesson(sight, (away < ON) & inside & valid, (away > OFF) & (away < FAR) & valid)
+        return lesson(sight, (away < ON) & inside & sight.valid, (away > OFF) & (away < FAR) & sight.valid)
 
 
 def all_areas(shapes: Shapes) -> list[Areas]:

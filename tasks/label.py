@@ -29,7 +29,7 @@ from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.labels import SHARD, are_labels, are_of, create_labels, set_cube
 from tasks.units import blocks_of, read_entries, to_do, writing_to
-from tasks.ways import EDITIONS, Way, about_ways, chosen_ways, prepared
+from tasks.ways import EDITIONS, LEARNING, Way, about_ways, chosen_ways, prepared
 from tasks.workspace import LABEL, LABELS, Workspace, forgetting_damage, open_workspace
 
 
@@ -71,7 +71,9 @@ def label(
         "device": device,
         "weights": [(way.weights, way.model) for way in ways],
         "editions": [EDITIONS[way.method] for way in ways],
-        "libraries": [version(name) for name in ("torch", "scikit-learn")] if _learn(ways) else [],
+        "libraries": [version(name) for name in ("torch", "scikit-learn")]
+        if any(way.method in LEARNING for way in ways)
+        else [],
         "certainty": digest(known_table()) if any(way.method == "vectors" for way in ways) else "",
     }
     ledger, place = Ledger(store, LABEL), store.zarr(LABELS)
@@ -139,10 +141,6 @@ def _tell_dropped(told: list[dict[str, Any]], store: Store, *, progress: Progres
     return count
 
 
-def _learn(ways: Sequence[Way]) -> bool:
-    return any(way.method in {"vectors", "few-shot"} for way in ways)
-
-
 def _labelled(workspace: Workspace, counts: NDArray[np.int64], valid: int, *, units: int, run: int) -> LabelledScene:
     share = counts / max(valid, 1)
     shares = dict(zip(workspace.classes.names, (float(s) for s in share), strict=True))
@@ -190,7 +188,7 @@ def _mark(recipe: dict[str, Any], ways: Sequence[Way], cube: Cube, block: grids.
     if methods == {"truth"}:
         return fingerprint(recipe, cube.digests[(-1, *cells_of(block))])
     # SAM sees a halo, and every pixel through the stretch of the whole scene's statistics; what teaches lies anywhere.
-    seen = () if methods & {"few-shot", "vectors"} else (slice(None), *cells_of(grids.grown(block, HALO)))
+    seen = () if methods & LEARNING else (slice(None), *cells_of(grids.grown(block, HALO)))
     statistics = [asdict(s) for s in cube.statistics]
     return fingerprint(recipe | {"statistics": statistics}, cube.digests[seen])
 

@@ -76,10 +76,10 @@ class Lines:
         x0, y0, x1, y1 = part.bounds
         return x0, y0, x1, y1
 
-    def lesson(self, sight: Sight, valid: NDArray[np.bool_]) -> Lesson:
+    def lesson(self, sight: Sight) -> Lesson:
         """What a window teaches of the class, where it has data."""
         around = self.beside(sight.place)
-        away = np.where(valid, np.inf if around is None else around.away, np.inf)
+        away = np.where(sight.valid, np.inf if around is None else around.away, np.inf)
         return lesson(sight, away <= ON, (away > OFF) & (away < FAR))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-from models.recipe import AugmentRecipe, LossRecipe
+from models.recipe import AugmentRecipe, Balance, Keep, LossRecipe, Schedule
 
 Bounds = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -138,7 +138,7 @@ class TrainParams(Parameters):
     chip: int = Field(default=256, ge=64, le=2048, multiple_of=32, description="Pixels a side of a training chip.")
     learning_rate: float = Field(default=1e-3, gt=0, lt=1, description="Peak learning rate of AdamW.")
     loss: LossRecipe = Field(default=LossRecipe(), description="The terms of the loss.")
-    balance: Literal["none", "root", "inverse", "effective", "median"] = Field(
+    balance: Balance = Field(
         default="root",
         description="How rare classes weigh more in the cross-entropy: by which rule of their frequency.",
     )
@@ -146,13 +146,11 @@ class TrainParams(Parameters):
         default="classes", description="Draw chips for each class as often as for the others, or evenly from the area."
     )
     augment: AugmentRecipe = Field(default=AugmentRecipe(), description="How far the views of a chip may stray.")
-    schedule: Literal["cosine", "one-cycle", "constant"] = Field(
-        default="cosine", description="How the learning rate falls."
-    )
+    schedule: Schedule = Field(default="cosine", description="How the learning rate falls.")
     accumulate: int = Field(
         default=1, ge=1, le=1024, description="Parts in which a batch goes through the network, where memory is short."
     )
-    keep: Literal["best", "last"] = Field(
+    keep: Keep = Field(
         default="best", description="Weights to keep: those with the best mean IoU at a validation, or the last."
     )
     patience: int | None = Field(

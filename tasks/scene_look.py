@@ -43,7 +43,7 @@ class Sight:
         """Look at a window of the scene."""
         check()
         self.place = place
-        self.picture = view.picture(place)
+        self.picture, self.valid = view.read(place)
         self._view = view
 
     @cached_property

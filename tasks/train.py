@@ -26,7 +26,7 @@ from models.inherit import inherit
 from models.predictor import Predictor
 from models.pretrained import load_imagenet
 from models.ranks import Rank
-from models.recipe import TrainSettings
+from models.recipe import Keep, TrainSettings
 from models.registry import build, network_stride
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
@@ -249,7 +249,7 @@ def _precision(params: TrainParams, device: str) -> Literal["float32", "bf16-mix
     return "bf16-mixed" if device.startswith("cuda") else "float32"
 
 
-def _scores(history: History, card: ModelCard, keep: Literal["best", "last"]) -> dict[str, Any]:
+def _scores(history: History, card: ModelCard, keep: Keep) -> dict[str, Any]:
     """IoU of each class that occurs in the validation regions, and their mean; empty where there is no such region."""
     if not history.checks:
         return {}

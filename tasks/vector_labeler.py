@@ -115,8 +115,8 @@ class VectorLabeler:
         here = self.polygons[np.sort(self.tree.query(box, predicate="intersects"))]
         near = [(lines, beside) for lines in self.lines if (beside := lines.beside(place)) is not None]
         if here.size or near:
-            sight, valid = Sight(self.view, place), self.view.cube.read(place, bands=())[1]
-            self._take_polygons(seen, sight, here, valid)
+            sight = Sight(self.view, place)
+            self._take_polygons(seen, sight, here)
             strongest = np.zeros(shape_of(place), np.float32)
             for lines, beside in near:
                 known = self.known.lines[lines.klass]
@@ -125,10 +125,10 @@ class VectorLabeler:
                 strongest[road] = evidence.logit[road].clip(0)
                 if not known.taught:  # a line's place alone says less than SAM's masks
                     road &= seen.label == 0
-                self._take_lines(seen, lines, evidence, road, window, valid)
+                self._take_lines(seen, lines, evidence, road, window, sight.valid)
         return seen
 
-    def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp], valid: NDArray[np.bool_]) -> None:
+    def _take_polygons(self, into: Seen, sight: Sight, numbers: NDArray[np.intp]) -> None:
         place = sight.place
         near = {
             number: found
@@ -144,7 +144,7 @@ class VectorLabeler:
             klass = int(self.shapes.label[number])
             part = into.part(patch)
             own, close, nobodys = away < 0, away < near[number].reach, part.label == 0
-            if score < EVIDENCE and self._is_whole(number, place) and valid[patch][own].mean() >= SHOWN:
+            if score < EVIDENCE and self._is_whole(number, place) and sight.valid[patch][own].mean() >= SHOWN:
                 part.know(close & nobodys, DOUBTED, score)
                 box = self.bounds[number]
                 into.dropped.append(Dropped(number + 1, klass, score, (box[0], box[1], box[2], box[3])))

@@ -55,10 +55,9 @@ def questions(view: SamView, teachers: Teachers) -> list[Question]:
 
 def look(view: SamView, teachers: Teachers, question: Question) -> list[Lesson]:
     """What a window teaches, in the order of its teachers."""
-    place = view.around(question.window)
-    sight, valid = Sight(view, place), view.cube.read(place, bands=())[1]
+    sight = Sight(view, view.around(question.window))
     _ = sight.asked  # lines do not ask SAM here, but what is learnt of them does: it is kept
-    return [teachers[number].lesson(sight, valid) for number in question.teachers]
+    return [teachers[number].lesson(sight) for number in question.teachers]
 
 
 def learn(view: SamView, teachers: Teachers, asked: Sequence[Question], answers: Sequence[Sequence[Lesson]]) -> Known:

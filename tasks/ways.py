@@ -36,6 +36,8 @@ EDITIONS = {"present": 1, "truth": 1, "vectors": 5, "few-shot": 5, "automatic": 
 """Of each method; one more where the same scene and options give other labels than before."""
 NUMBERING = frozenset({"few-shot", "automatic", "text"})
 """Methods whose windows number what they see for themselves."""
+LEARNING = frozenset({"vectors", "few-shot"})
+"""Methods that learn from the whole scene first."""
 
 
 @dataclass(frozen=True, slots=True)
