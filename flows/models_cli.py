@@ -32,7 +32,7 @@ def show_model(name: str = "default", /, *, show: Show = Show()) -> None:
 
 @models_app.command(name="fetch")
 def fetch_model(name: str, /, *, accept_license: bool = False, show: Show = Show()) -> None:
-    """Fetch weights: sam-vit-t, -b, -l, -h, sam2-tiny, -small, -base-plus, -large, sam3, efficientnet-lite0.
+    """Fetch weights: sam-vit-t, -b, -l, -h, sam2-tiny, -small, -base-plus, -large, sam3, efficientnet-lite0 to -lite2.
 
     Parameters
     ----------

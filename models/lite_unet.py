@@ -1,4 +1,4 @@
-"""A U-Net over EfficientNet-Lite0: the network that geoloom ships, written here.
+"""A U-Net over EfficientNet-Lite: the network that geoloom ships, written here.
 
 It is, to the bit and to the names of its weights, what segmentation-models-pytorch builds as
 `Unet("tu-tf_efficientnet_lite0")`: either's weights load in the other. That library and what it imports (timm,
@@ -8,6 +8,7 @@ worker; so the one network that most runs need does without (docs/decisions/0006
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 _STEM = 32
 # Blocks, kernel, stride, expansion and channels of each stage: Tan and Le, EfficientNet (2019), arXiv:1905.11946,
-# table 1. The Lite networks have no squeeze and excitation, and ReLU6 for swish.
+# table 1. The Lite networks have no squeeze and excitation, and ReLU6 for swish; their stem is not widened, their first
+# and last stages not deepened.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -26,6 +28,14 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+LITE = {
+    "tu-tf_efficientnet_lite0": (1.0, 1.0),
+    "tu-tf_efficientnet_lite1": (1.0, 1.1),
+    "tu-tf_efficientnet_lite2": (1.1, 1.2),
+    "tu-tf_efficientnet_lite3": (1.2, 1.4),
+    "tu-tf_efficientnet_lite4": (1.4, 1.8),
+}
+"""The encoders by the names that segmentation-models-pytorch has for them: how much wider and deeper they are."""
 _SEEN = (0, 1, 2, 4, 6)
 """Stages whose result the decoder sees: the last of each resolution."""
 _DECODER = (256, 128, 64, 32, 16)
@@ -33,13 +43,19 @@ _EPSILON = 1e-3
 """Of the encoder's normalisations, as TensorFlow has it."""
 
 
+_Stages = tuple[tuple[int, int, int, int, int], ...]
+
+
 class LiteUNet(nn.Module):
     """Maps (n, band, y, x) float32 to logits (n, class, y, x); y and x are multiples of 32."""
 
-    def __init__(self, bands: int, classes: int) -> None:
+    def __init__(self, bands: int, classes: int, encoder: str = "tu-tf_efficientnet_lite0") -> None:
+        if encoder not in LITE:
+            raise ValueError(f"the encoder is {encoder!r}, expected one of {', '.join(LITE)}")
         super().__init__()
-        self.encoder = _Encoder(bands)
-        self.decoder = _Decoder()
+        stages = _scaled(*LITE[encoder])
+        self.encoder = _Encoder(bands, stages)
+        self.decoder = _Decoder([stages[stage][-1] for stage in _SEEN])
         self.segmentation_head = nn.Sequential(nn.Conv2d(_DECODER[-1], classes, 3, padding=1))
         _initialise(self)
 
@@ -54,27 +70,42 @@ class LiteUNet(nn.Module):
         return [*found, self.segmentation_head(found[-1])]
 
 
+def _scaled(width: float, depth: float) -> _Stages:
+    """The stages of a wider and deeper network."""
+    ends = (0, len(_STAGES) - 1)
+    return tuple(
+        (count if number in ends else math.ceil(count * depth), kernel, stride, expansion, _eights(channels * width))
+        for number, (count, kernel, stride, expansion, channels) in enumerate(_STAGES)
+    )
+
+
+def _eights(channels: float) -> int:
+    """The nearest multiple of 8, but not less than nine tenths."""
+    nearest = max(int(channels + 4) // 8 * 8, 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
+
+
 class _Encoder(nn.Module):
     """What weights know as `encoder.model`."""
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, bands: int, stages: _Stages) -> None:
         super().__init__()
-        self.model = _Lite0(bands)
+        self.model = _Lite(bands, stages)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.model(image)
         return features
 
 
-class _Lite0(nn.Module):
+class _Lite(nn.Module):
     """Features at a half to a 32nd of the resolution."""
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, bands: int, scaled: _Stages) -> None:
         super().__init__()
         self.conv_stem = _convolution(bands, _STEM, 3, stride=2)
         self.bn1 = nn.BatchNorm2d(_STEM, _EPSILON)
         stages, inputs = nn.Sequential(), _STEM
-        for count, kernel, stride, expansion, outputs in _STAGES:
+        for count, kernel, stride, expansion, outputs in scaled:
             kind = _Expanded if expansion > 1 else _Separable
             blocks = nn.Sequential(kind(inputs, outputs, kernel, stride, expansion))
             blocks.extend(kind(outputs, outputs, kernel, 1, expansion) for _ in range(count - 1))
@@ -132,10 +163,11 @@ class _Expanded(nn.Module):
 class _Decoder(nn.Module):
     """From the coarsest features to the image's resolution, each finer one joined on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: list[int]) -> None:
         super().__init__()
-        skips = [_STAGES[stage][-1] for stage in _SEEN[-2::-1]] + [0]
-        steps = pairwise((_STAGES[-1][-1], *_DECODER))
+        *finer, deepest = seen
+        skips = [*reversed(finer), 0]
+        steps = pairwise((deepest, *_DECODER))
         self.blocks = nn.ModuleList(_Join(a + skip, b) for (a, b), skip in zip(steps, skips, strict=True))
 
     def forward(self, image: Tensor, features: list[Tensor]) -> Tensor:

@@ -46,9 +46,9 @@ def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, 
 
     Args:
         architecture: one of `architectures()`.
-        arguments: what shapes the network: `width` and `depth` of "unet", `width` of "tiny", none of "lite-unet"; for
-            "smp-..." the `encoder` (a name that segmentation-models-pytorch knows, "tu-" before timm's) and its
-            class's own, such as `decoder_channels`.
+        arguments: what shapes the network: `width` and `depth` of "unet", `width` of "tiny", `encoder` of
+            "lite-unet" (one of `models.lite_unet.LITE`); for "smp-..." the `encoder` (a name that
+            segmentation-models-pytorch knows, "tu-" before timm's) and its class's own, such as `decoder_channels`.
         bands: planes of the image.
         classes: planes of the logits.
 
@@ -63,6 +63,11 @@ def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, 
     if architecture not in architectures():
         raise UnusableInput(f"Architecture {architecture!r} is not known: choose one of {', '.join(architectures())}.")
     return _build_smp(architecture, arguments, bands=bands, classes=classes)
+
+
+def takes_encoder(architecture: str) -> bool:
+    """Whether an architecture is built around an encoder that is named."""
+    return architecture == "lite-unet" or architecture not in _OWN
 
 
 def network_stride(architecture: str, arguments: Mapping[str, JsonValue]) -> int:

@@ -124,10 +124,12 @@ class TrainParams(Parameters):
     architecture: str = Field(
         default="lite-unet", description="lite-unet, unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ..."
     )
-    encoder: str = Field(default="tu-tf_efficientnet_lite0", description="The encoder of an smp-* network.")
+    encoder: str = Field(
+        default="tu-tf_efficientnet_lite0", description="The encoder of a lite-unet or an smp-* network."
+    )
     start: str = Field(
         default="imagenet",
-        description="Weights to begin with: imagenet (lite-unet and the encoder tu-tf_efficientnet_lite0), random, or "
+        description="Weights to begin with: imagenet, random, a file of an encoder's weights (.pth, .safetensors), or "
         "a model's folder or name, whose architecture it keeps.",
     )
     steps: int = Field(default=2400, ge=1, le=10_000_000, description="Training steps.")
@@ -166,7 +168,7 @@ class TrainParams(Parameters):
     weigh_confidence: bool = Field(default=False, description="Labels count by how sure they are.")
     tile: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels a side of a tile at inference.")
     precision: Literal["auto", "float32", "bf16-mixed"] = Field(
-        default="auto", description="Arithmetic in training; auto is bf16-mixed on a GPU, float32 on a CPU."
+        default="auto", description="Arithmetic in training; auto is bf16-mixed where the machine computes in bfloat16."
     )
     weights: Literal["float32", "float16"] = Field(default="float32", description="How the model is stored.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default.")

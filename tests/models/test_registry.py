@@ -54,6 +54,16 @@ def test_lite_unet_is_the_library_s_network_to_the_bit():
     assert all(torch.equal(p.grad, expected[name].grad) for name, p in ours.named_parameters())
 
 
+@pytest.mark.parametrize("number", range(1, 5))
+def test_wider_and_deeper_encoders_are_the_library_s(number):
+    arguments = {"encoder": f"tu-tf_efficientnet_lite{number}"}
+    theirs, ours = (build(name, arguments, bands=3, classes=2).eval() for name in ("smp-unet", "lite-unet"))
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        assert torch.equal(ours(image), theirs(image))
+
+
 def test_lite_unet_begins_as_random_as_the_library_s():
     torch.manual_seed(0)
     ours, theirs = (build(n, a, bands=3, classes=6).state_dict() for n, a in (("lite-unet", {}), LITE_OF_SMP))
@@ -112,6 +122,7 @@ def test_tiny_sees_three_pixels_far_and_no_farther():
         ("smp-unet", {"encoder": 7}, "Encoder"),
         ("smp-unet", {"encoder": "resnet18", "encoder_weights": "imagenet"}, "encoder_weights"),
         ("smp-unet", {"encoder": "resnet18", "decoder_channels": [8]}, "smp-unet"),
+        ("lite-unet", {"encoder": "resnet18"}, "tu-tf_efficientnet_lite0"),
         ("unet", {"deep": 3}, "deep"),
         ("unet", {"width": "wide"}, "unet"),
         ("unet", {"depth": -1}, "depth"),

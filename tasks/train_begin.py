@@ -1,0 +1,126 @@
+"""What a training begins with: a network, its weights, and the card that says what it takes and where it comes from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+from torch import nn
+
+from infra.errors import UnusableInput
+from infra.progress import Progress
+from models.card import ModelCard
+from models.checkpoint import load_model
+from models.inherit import inherit
+from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
+from models.registry import build, network_stride, takes_encoder
+from tasks.fetch_model import fetch_model
+from tasks.model import find_model
+from tasks.params import TrainParams
+from tasks.raster.grid import ground_resolution
+from tasks.train_fields import Field
+
+
+def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
+    """The network before its first step, and its card.
+
+    Raises:
+        UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had.
+    """
+    from_file = Path(params.start).suffix in SUFFIXES
+    if params.start not in {"imagenet", "random"} and not from_file:
+        return _begin_from(params, fields, progress=progress)
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    has_encoder = takes_encoder(params.architecture)
+    arguments: dict[str, JsonValue] = {"encoder": params.encoder} if has_encoder else {}
+    network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
+    pretrained = from_file or (has_encoder and params.start == "imagenet")
+    if pretrained and not params.resume:
+        if from_file:
+            load_encoder(network, Path(params.start))
+        elif params.encoder in PUBLISHED:
+            load_encoder(network, Path(fetch_model(PUBLISHED[params.encoder], progress=progress)["weights"]))
+        else:
+            load_published(network, params.encoder, bands=len(cube.bands))
+    scale = _own_scale(fields)
+    if pretrained and cube.dtype == np.uint8:
+        scale = imagenet_scale(params.encoder, bands=len(cube.bands))
+    return network, _card(params, fields, params.architecture, arguments, scale, {"imagenet": pretrained})
+
+
+def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
+    """The same where it goes on from a model, whose scenes it has then seen, too."""
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    source, old = load_model(find_model(params.start))
+    if old.bands != cube.bands:
+        raise UnusableInput(
+            f"The model {params.start} takes the bands {', '.join(old.bands)} and the scenes have "
+            f"{', '.join(cube.bands)}; choose with 'geoloom ingest --bands', or start from imagenet."
+        )
+    network = inherit(
+        source, old.architecture, old.arguments, bands=len(cube.bands), classes=classes.names, known=old.classes
+    )
+    if new := [name for name in classes.names if name not in old.classes]:
+        progress.note(f"The model {params.start} does not know {', '.join(new)}: that is learnt from the beginning.")
+    lineage = {"fine_tuned_from": old.weights_sha256, "imagenet": old.lineage.get("imagenet", False)}
+    for name in ("fingerprints", "attribution"):
+        before = old.lineage.get(name)
+        lineage[name] = before if isinstance(before, list) else []
+    return network, _card(params, fields, old.architecture, old.arguments, (old.mean, old.std), lineage)
+
+
+def _own_scale(fields: list[Field]) -> Scale:
+    statistics, bands = [f.cube.statistics for f in fields], range(len(fields[0].cube.bands))
+    mean = tuple(float(np.mean([s[b].mean for s in statistics])) for b in bands)
+    return mean, tuple(max(float(np.mean([s[b].std for s in statistics])), 1e-6) for b in bands)
+
+
+def _card(
+    params: TrainParams,
+    fields: list[Field],
+    architecture: str,
+    arguments: dict[str, JsonValue],
+    scale: Scale,
+    before: dict[str, Any],
+) -> ModelCard:
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    stride = network_stride(architecture, arguments)
+    resolutions = [ground_resolution(f.cube.grid) for f in fields]
+    known = [r for r in resolutions if r is not None]
+    tile = max(params.tile // stride, 1) * stride
+    return ModelCard(
+        architecture=architecture,
+        arguments=arguments,
+        bands=cube.bands,
+        mean=scale[0],
+        std=scale[1],
+        classes=classes.names,
+        colours=tuple(c.colour for c in classes.classes),
+        resolution=float(np.exp(np.mean(np.log(known)))) if len(known) == len(resolutions) else None,
+        stride=stride,
+        tile=tile,
+        margin=tile // 8,
+        ramp=tile // 16,
+        lineage=before | _lineage(params, fields, before),
+    )
+
+
+def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -> dict[str, Any]:
+    """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
+    return {
+        "fingerprints": sorted({*before.get("fingerprints", []), *(f.cube.fingerprint for f in fields)}),
+        "labels": [str(f.labels.made.about["made_by"]) for f in fields],
+        "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
+        "recipe": params.model_dump(mode="json", exclude={"resume", "recipe"}),
+        "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
+    }
+
+
+def _owners(fields: list[Field]) -> list[str]:
+    """Whose the scenes are, and the vectors that their labels were made from."""
+    scenes = {source.attribution for field in fields for source in field.workspace.sources}
+    labels = {str(field.labels.made.about.get("attribution", "")) for field in fields}
+    return sorted((scenes | labels) - {""})
