@@ -21,7 +21,7 @@ def fetch_model(name: str, *, progress: Progress, accept_license: bool = False) 
     """Make sure that a set of weights is on this machine, every file checked by its sha256.
 
     Args:
-        name: sam-vit-t, sam-vit-b, sam-vit-l, sam-vit-h, efficientnet-lite0 to -lite2, or one of the hub: sam2-tiny, ...
+        name: sam-vit-t, sam-vit-b, sam-vit-l, sam-vit-h, efficientnet-lite0 to -lite2, or one of the hub: sam2-tiny ...
         progress: told when something is downloaded, with its licence.
         accept_license: the user has read and accepts the licence of SAM 3.
 
