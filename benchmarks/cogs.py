@@ -41,7 +41,7 @@ def main() -> None:
     model = save_tiny(options.out / "models" / "tiny")
     workspace = options.out / "workspaces" / "cogs"
     scene = rgb_scene(options.out, options.size)
-    params = PredictParams(model=str(model), precision="float32")
+    params = PredictParams(model=(str(model),), precision="float32")
     products = map_scene(scene, workspace, params, products=tuple(PRODUCTS)).products
     sources = {name: _tiled(products / f"{name}.tif") for name in PRODUCTS}
     found: dict[str, list[dict[str, float]]] = {"mosaic": [], "copy": []}

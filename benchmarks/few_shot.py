@@ -124,7 +124,7 @@ def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[
         model = folder / f"model{number}-{draw}"
         training = TrainParams(steps=network, validation_share=0.0)
         steps.train(training, [str(workspace)], model, run=DeviceParams(), progress=Silent())
-        steps.predict(PredictParams(model=str(model)), str(workspace), run=RunParams(), progress=Silent())
+        steps.predict(PredictParams(model=(str(model),)), str(workspace), run=RunParams(), progress=Silent())
         steps.mosaic(str(workspace), progress=Silent())
         with rasterio.open(workspace / "products" / "classes.tif") as source:
             yield Reading(shown.corners, f"network, {network} steps", *_scored(source.read(1), shown))

@@ -76,7 +76,7 @@ def _mapped(path: Path, workspace: Path) -> list[str]:
         return ["", "", "", "", "", f"refused: {str(error).removeprefix(f'{path} ')}", "refused"]
     model = save_tiny(fresh(workspace.with_name("georeference-model")), tile=256, bands=done.bands)
     steps.predict(
-        PredictParams(model=str(model), precision="float32"),
+        PredictParams(model=(str(model),), precision="float32"),
         str(workspace),
         run=RunParams(device="cpu"),
         progress=Silent(),

@@ -61,7 +61,7 @@ def main() -> None:
             found[str(runtime)] = _path(model, runtime, shape, options.batches, options.lanes)
         except UnusableInput as error:
             lost.append(f"{runtime}: {error}")
-    params = PredictParams(model=str(model), tile=options.tile, margin=MARGIN, ramp=RAMP)
+    params = PredictParams(model=(str(model),), tile=options.tile, margin=MARGIN, ramp=RAMP)
     scene, workspace = rgb_scene(options.out, options.size), options.out / "workspaces" / "gpu"
     whole = map_scene(scene, workspace, params, run=RunParams(device="cuda"))
     fresh(workspace)

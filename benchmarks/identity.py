@@ -80,7 +80,7 @@ def _map(document: dict[str, Any]) -> dict[str, Any]:
 
     one_batch(Path(document["model"]))
     tiles = {name: document[name] for name in ("margin", "ramp")}
-    params = PredictParams(model=document["model"], tile=TILE, **tiles)
+    params = PredictParams(model=(document["model"],), tile=TILE, **tiles)
     done = map_scene(Path(document["scene"]), Path(document["workspace"]), params)
     wrong = 0
     with rasterio.open(document["scene"]) as source, rasterio.open(done.products / "classes.tif") as made:

@@ -62,7 +62,7 @@ def _predict(document: dict[str, Any]) -> dict[str, Any]:
     ingest(Path(document["scene"]), workspace)
     run = RunParams(cluster=document["cluster"], workers=document["workers"])
     begun = time.perf_counter()
-    params = PredictParams(model=document["model"], precision="float32", tile=TILE, margin=MARGIN, ramp=RAMP)
+    params = PredictParams(model=(document["model"],), precision="float32", tile=TILE, margin=MARGIN, ramp=RAMP)
     done = steps.predict(params, str(workspace), run=run, progress=Silent())
     return {"seconds": time.perf_counter() - begun, "tiles": done.tiles_run}
 

@@ -70,6 +70,6 @@ def map_scene(
         prepare=bell.rung - begun,
         mosaic=time.perf_counter() - between,
         tiles=done.tiles_run,
-        runtime=str(done.plan.runtime),
+        runtime=str(done.plan.runtimes[0]),
         products=workspace / "products",
     )

@@ -97,7 +97,7 @@ def _step(document: dict[str, Any]) -> dict[str, Any]:
             ingest = IngestParams(scenes=(document["scene"],))
             steps.ingest(ingest, out, run=ClusterParams(**run), progress=Silent())
         elif step == "predict":
-            predict = PredictParams(model=document["model"], precision="float32", tile=TILE)
+            predict = PredictParams(model=(document["model"],), precision="float32", tile=TILE)
             steps.predict(predict, out, run=RunParams(**run), progress=Silent())
         else:
             steps.mosaic(out, progress=Silent())

@@ -49,7 +49,7 @@ def main() -> None:
 def _params(document: dict[str, Any]) -> tuple[Any, Any]:
     from tasks.params import IngestParams, PredictParams
 
-    predict = PredictParams(model=document["model"], precision="float32", tile=TILE, margin=0, ramp=RAMP)
+    predict = PredictParams(model=(document["model"],), precision="float32", tile=TILE, margin=0, ramp=RAMP)
     return IngestParams(scenes=(str(Path(document["scene"]).absolute()),)), predict
 
 

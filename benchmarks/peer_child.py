@@ -95,7 +95,7 @@ def _geoloom(asked: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     network = one_batch(folder)
     tiles = {name: asked[name] for name in ("tile", "margin", "ramp")}
-    params = PredictParams(model=str(folder), precision="float32" if asked["name"] == "float32" else "auto", **tiles)
+    params = PredictParams(model=(str(folder),), precision="float32" if asked["name"] == "float32" else "auto", **tiles)
     held = resident_mb()
     del network
     with Watch() as watch:

@@ -52,7 +52,7 @@ def main() -> None:
     given = {name: getattr(options, name) for name in ("tile", "margin", "ramp")}
     own = {name: getattr(card, name) if value is None else value for name, value in given.items()}
     scene = _scene(options.out)
-    params = PredictParams(model=str(folder), precision="float32", **own)
+    params = PredictParams(model=(str(folder),), precision="float32", **own)
     done = map_scene(scene, options.out / "workspaces" / "seams", params, products=("classes", "probability"))
     classes, tiled = (_pixels(done.products / f"{name}.tif") for name in ("classes", "probability"))
 

@@ -31,6 +31,7 @@ from tasks.params import (
     TrainParams,
     VectorizeParams,
     WorldParams,
+    split_commas,
 )
 
 app = App(
@@ -65,7 +66,7 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
 
     Parameters
     ----------
-    model: A model's folder, or a name from 'geoloom models list'; the default model if none.
+    model: A model's folder, or a name from 'geoloom models list'; several with commas between; the default if none.
     """
     with show.speak("map") as (outcome, progress):
         from infra.lease import hold
@@ -73,7 +74,7 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
 
         chosen = predict or PredictParams()
         if model is not None:
-            chosen = chosen.model_copy(update={"model": model})
+            chosen = chosen.model_copy(update={"model": split_commas(model)})
         with hold(open_store(out), command="map", under=run.lease):  # before Prefect: who comes second leaves at once
             steps.require_scenes(params)
             from flows.local_server import quiet_prefect

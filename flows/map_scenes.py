@@ -89,7 +89,7 @@ def _map(
         if not run_on_gpu_pool("train-model", given):
             tasks.train(train, [out], model, run, share)
         products["model"] = model
-        predict = predict.model_copy(update={"model": model})
+        predict = predict.model_copy(update={"model": (model,)})
     share = next(shares)
     if run_on_gpu_pool("predict-scene", {"out": out, "params": predict, "run": elsewhere}):
         lost = steps.lost_tiles(out)

@@ -31,7 +31,7 @@ def run_demo(out: str = "demo", minutes: float = 3.0, run: RunParams = RunParams
     recipe = TrainParams(steps=600, minutes=minutes, tile=512, validation_share=0.12)
     model = tasks.train(recipe, [learn], str(Path(learn) / "model"), run, next(shares))
     tasks.ingest(scenes.target, target, run, next(shares))
-    tasks.predict(PredictParams(model=model), target, run, next(shares))
+    tasks.predict(PredictParams(model=(model,)), target, run, next(shares))
     classes, probability = tasks.mosaic(target, next(shares))
     report, rows = tasks.evaluate(scenes.truth, target, next(shares))
     show_scores(rows)

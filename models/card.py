@@ -47,6 +47,8 @@ class ModelCard(BaseModel):
     ramp: int = Field(ge=0)
     disagreement: float | None = Field(default=None, ge=0, le=1)
     """Share of pixels where the tiled prediction differs from one whole pass, at this tile, margin and ramp."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits before they become probabilities: fitted on validation, 1 where it was not."""
     lineage: dict[str, JsonValue] = {}
     """Scenes' fingerprints, labels' origin, recipe, steps, seed, versions, the data's attribution and licence; the
     sha256 of the float32 weights that it was fine-tuned from."""

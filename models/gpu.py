@@ -18,14 +18,17 @@ from torch import Tensor
 
 from models.normalise import LIMIT
 from models.quantise import check_count, quantise_on_device
-from models.runtime import Runner
+from models.runtime import Runner, warmed
 
 
 class Gpu:
     """One device, for any number of threads."""
 
-    def __init__(self, device: torch.device, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, device: torch.device, *, mean: Sequence[float], std: Sequence[float], temperature: float
+    ) -> None:
         self.device = device
+        self._temperature = temperature
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1) for values in (mean, std)
         )
@@ -61,7 +64,7 @@ class Gpu:
         pixels, data = lane.send("image", image), lane.send("valid", valid)
         batch = normalise_on_device(pixels, data, mean=self._mean, std=self._std)
         logits = runner(batch.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
-        return logits.softmax(dim=1).contiguous()
+        return warmed(logits, self._temperature).softmax(dim=1).contiguous()
 
     def _lane(self) -> _Lane:
         lane = getattr(self._own, "lane", None)

@@ -17,9 +17,11 @@ from models.checkpoint import load_model
 from models.malloc import keep_freed_memory
 from models.normalise import normalise
 from models.quantise import quantise_probability
-from models.runtime import REFERENCE, Runner, Runtime, build_runner, place
+from models.runtime import REFERENCE, Runner, Runtime, build_runner, place, warmed
 
 _AXES = 4  # n, band, y, x
+_HELD = 4
+"""Networks that a process keeps: as many as an ensemble usually has."""
 
 
 class Predictor:
@@ -41,7 +43,7 @@ class Predictor:
         if self._device.type == "cuda":
             from models.gpu import Gpu
 
-            self._gpu: Gpu | None = Gpu(self._device, mean=card.mean, std=card.std)
+            self._gpu: Gpu | None = Gpu(self._device, mean=card.mean, std=card.std, temperature=card.temperature)
         else:
             self._gpu = None
 
@@ -86,7 +88,8 @@ class Predictor:
     def _probability(self, runner: Runner, image: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
         batch = torch.from_numpy(normalise(image, valid, mean=self.card.mean, std=self.card.std))
         with torch.inference_mode():
-            return runner(batch.contiguous(memory_format=torch.channels_last)).softmax(dim=1)  # (n, class, y, x)
+            logits = runner(batch.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
+            return warmed(logits, self.card.temperature).softmax(dim=1)
 
     def _runner(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> Runner:
         self._check(image, valid)
@@ -132,16 +135,19 @@ def load_predictor(folder: Path, *, device: str = "cpu", runtime: Runtime = REFE
 
 
 def shared_network(folder: Path) -> tuple[nn.Module, ModelCard]:
-    """A saved model's network, to be run and not changed: the last one is kept, since it is measured, then used.
+    """A saved model's network, to be run and not changed: the last ones are kept, since they are measured, then used.
 
     Raises:
         UnusableInput: the model is damaged.
     """
     with _loading:
         card = load_card(folder)
-        if not _shared or _shared[0][1] != card:
-            _shared[:] = [load_model(folder)]
-        return _shared[0]
+        for held in _shared:
+            if held[1] == card:
+                return held
+        _shared.append(load_model(folder))
+        del _shared[:-_HELD]
+        return _shared[-1]
 
 
 _shared: list[tuple[nn.Module, ModelCard]] = []

@@ -60,6 +60,11 @@ def runtime_of(precision: Precision) -> Runtime:
     raise UnusableInput(f"Precision {precision!r} is not known: choose auto, float32 or bfloat16.")
 
 
+def warmed(logits: Tensor, temperature: float) -> Tensor:
+    """Logits divided by a model's temperature."""
+    return logits if temperature == 1 else logits / temperature
+
+
 def place(network: nn.Module, device: str) -> torch.device:
     """Put a network on a device, channels last, in evaluation mode.
 

@@ -205,7 +205,7 @@ def _weights(prediction: Prediction) -> dict[str, Any]:
             "type": "application/octet-stream; application=safetensors",
             "roles": ["mlm:model", "mlm:weights"],
             "mlm:artifact_type": "safetensors",
-            "file:checksum": "1220" + prediction.about["model"],
+            "file:checksum": "1220" + prediction.about["card"]["sha256"],
             "bands": _named(prediction.about["card"]["bands"]),
         }
     }

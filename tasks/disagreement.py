@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from models.predictor import Predictor
+from models.ensemble import Answers
 from tasks.raster import cube as cubes
 from tasks.raster.blend import predicted_class
 from tasks.raster.cube import Cube
@@ -40,7 +40,7 @@ class Seams:
     """Share of valid pixels whose class differs from that of one whole pass."""
 
 
-def choose_seams(predictor: Predictor, cubes: Sequence[Cube], *, tile: int) -> Seams:
+def choose_seams(predictor: Answers, cubes: Sequence[Cube], *, tile: int) -> Seams:
     """The tile, margin and ramp that keep most pixels of a pass, of those whose disagreement is safely accepted.
 
     A tile of twice the side has twice the margin at the same cost, and is tried beside each. Where none will do, it is
@@ -70,7 +70,7 @@ def choose_seams(predictor: Predictor, cubes: Sequence[Cube], *, tile: int) -> S
 
 
 def measure(
-    predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...], tile: int, margin: int, ramp: int
+    predictor: Answers, cube: Cube, window: Window, *, bands: tuple[int, ...], tile: int, margin: int, ramp: int
 ) -> float:
     """The share of valid pixels whose class is another in tiles than in one whole pass, of a scene like the window.
 
@@ -110,7 +110,7 @@ class _Sample:
     """(y, x), of all pixels in one pass."""
 
 
-def _take(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int, ...]) -> _Sample:
+def _take(predictor: Answers, cube: Cube, window: Window, *, bands: tuple[int, ...]) -> _Sample:
     image, valid = cube.read(window, bands=bands)
     pad = [(0, -n % predictor.card.stride) for n in valid.shape]
     once = predictor(np.pad(image, [(0, 0), *pad])[None], np.pad(valid, pad)[None])[0]
@@ -125,7 +125,7 @@ def _take(predictor: Predictor, cube: Cube, window: Window, *, bands: tuple[int,
     return _Sample(cubes.open_cube(place), valid, classes)
 
 
-def _share(predictor: Predictor, samples: Sequence[_Sample], *, tile: int, margin: int, ramp: int) -> float:
+def _share(predictor: Answers, samples: Sequence[_Sample], *, tile: int, margin: int, ramp: int) -> float:
     """The share of the samples' valid pixels that would have another class in tiles.
 
     What differs does so where tiles meet. A small window has fewer such edges than as many pixels of a large scene:

@@ -25,6 +25,8 @@ def split_commas(names: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 """Names, given one by one or with commas between them."""
+Scales = Annotated[tuple[float, ...], BeforeValidator(split_commas)]
+"""Magnifications, given likewise."""
 
 
 class Parameters(BaseModel):
@@ -185,7 +187,17 @@ class TrainParams(Parameters):
 class PredictParams(Parameters):
     """How to run a model over a cube."""
 
-    model: str = Field(default="default", description="A model's folder, or a name from 'geoloom models list'.")
+    model: Names = Field(
+        default=("default",),
+        min_length=1,
+        description="A model's folder, or a name from 'geoloom models list'; of several the mean is taken.",
+    )
+    tta: bool = Field(
+        default=False, description="Look at every tile turned and mirrored in eight ways: eight times the work."
+    )
+    scales: Scales = Field(
+        default=(1.0,), description="Look at it at these magnifications, quarters from 0.5 to 2, such as 0.75,1,1.5."
+    )
     tile: int | None = Field(
         default=None, ge=32, le=8192, description="Pixels a side of a tile; the model's by default."
     )

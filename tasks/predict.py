@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.cluster import Cluster, Job
 from infra.errors import GeoloomError
@@ -16,6 +17,8 @@ from infra.ledger import Ledger
 from infra.progress import Progress, counting
 from infra.store import Store
 from models.card import WEIGHTS_NAME, ModelCard, load_card
+from models.ensemble import union
+from models.looks import Looks
 from tasks.model import find_model, fit_bands, trained_here
 from tasks.params import PredictParams
 from tasks.predict_block import Did, Orders, finish_block, run_block
@@ -65,13 +68,24 @@ def predict(
     """
     workspace = open_workspace(store)
     cube = workspace.cube()
-    model = find_model(params.model)
-    card = load_card(model)
-    bands = fit_bands(card, cube)
+    models = tuple(find_model(name).absolute() for name in params.model)
+    cards = tuple(load_card(model) for model in models)
+    card = cards[0]
+    bands = tuple(fit_bands(card, cube) for card in cards)
+    looks = Looks(params.tta, params.scales)
     _warn_of_scale(card.resolution, ground_resolution(cube.grid), progress)
     with forgetting_damage(store):
         plan = make_plan(
-            params, store, model, card, cube, bands=bands, cluster=cluster, device=device, progress=progress
+            params,
+            store,
+            models,
+            cards,
+            cube,
+            bands=bands,
+            looks=looks,
+            cluster=cluster,
+            device=device,
+            progress=progress,
         )
     tiling = plan.cut((cube.grid.shape[0], cube.grid.shape[1]))
     ledger = Ledger(store, PREDICT)
@@ -82,24 +96,24 @@ def predict(
         bands=bands,
         classes=len(card.classes),
         plan=plan,
-        model=model.absolute(),
+        models=models,
         device=device,
         lanes=cluster.lanes,
         cube=cube.fingerprint,
         strict=params.strict,
         keep_strips=params.keep_strips,
     )
-    prints = Fingerprints.of(plan.fingerprint, tiling, cube, bands=bands)
+    prints = Fingerprints.of(plan.fingerprint, tiling, cube, bands=union(bands))
     marks = {name(block): prints.block(block) for block in tiling.blocks()}
     done = ledger.done()
     left = sum(done.get(unit) != mark for unit, mark in marks.items())
     expected = estimate(
         plan, tiling, cluster, classes=len(card.classes), itemsize=cube.dtype.itemsize, left=left, store=store
     )
-    seen = trained_here(card, workspace, cube)
+    seen = any(trained_here(card, workspace, cube) for card in cards)
     if params.plan:
         expected.refuse_what_cannot_fit()
-        return Predicted(store.url, str(model), tiling.count, 0, len(marks), 0, (), seen, plan, expected)
+        return Predicted(store.url, _named(models), tiling.count, 0, len(marks), 0, (), seen, plan, expected)
     expected.refuse_what_cannot_fit()
     if seen:
         progress.note("The model was trained on this very scene: its scores here are no evidence of its quality.")
@@ -127,7 +141,11 @@ def predict(
         raise GeoloomError(f"A tile failed ({lost[0]}); leave out --strict to go on without it.")
     _finish(orders, card, cube, seen)
     place = f"{store.url}/{PROBABILITY}"
-    return Predicted(place, str(model), tiling.count, tiles, len(marks), len(works), lost, seen, plan, expected)
+    return Predicted(place, _named(models), tiling.count, tiles, len(marks), len(works), lost, seen, plan, expected)
+
+
+def _named(models: tuple[Path, ...]) -> str:
+    return ", ".join(str(model) for model in models)
 
 
 def _lost(ledger: Ledger, reasons: Mapping[str, str]) -> tuple[str, ...]:
@@ -169,18 +187,20 @@ def _finish(orders: Orders, card: ModelCard, cube: Cube, seen: bool) -> None:  #
     plan = orders.plan
     about = {
         "trained_here": seen,
-        "model": card.weights_sha256,
+        "model": "+".join(plan.models),
         "cube": cube.fingerprint,
-        "parameters": f"tile {plan.tile}, margin {plan.margin}, ramp {plan.ramp}, {plan.runtime}",
+        "parameters": f"tile {plan.tile}, margin {plan.margin}, ramp {plan.ramp}, "
+        + "; ".join([*map(str, plan.runtimes), *([] if plan.looks.plain else [str(plan.looks)])]),
         "colours": [list(colour) for colour in card.colours],
         "card": {
-            "name": orders.model.name,
+            "name": orders.models[0].name,
             "architecture": card.architecture,
+            "sha256": card.weights_sha256,
             "bands": list(card.bands),
             "mean": list(card.mean),
             "std": list(card.std),
             "tile": plan.tile,
-            "weights": str((orders.model / WEIGHTS_NAME).absolute()),
+            "weights": str(orders.models[0] / WEIGHTS_NAME),
         },
         "units": prob.state_of(orders.ledger.done() | orders.ledger.short()),
     }

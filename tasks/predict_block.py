@@ -22,8 +22,9 @@ from infra.ledger import Entry, Ledger
 from infra.settings import settings
 from infra.stopping import check
 from infra.store import Store
+from models.ensemble import Answers, assemble, union
 from models.machine import machine_kind, one_thread
-from models.predictor import Predictor, load_predictor
+from models.predictor import load_predictor
 from tasks.prediction_plan import Plan
 from tasks.raster.assign import Work
 from tasks.raster.blend import NODATA
@@ -46,11 +47,11 @@ class Orders:
     store: Store
     grip: Grip
     tiling: Tiling
-    bands: tuple[int, ...]
-    """The cube's planes that the network takes, in its order."""
+    bands: tuple[tuple[int, ...], ...]
+    """For each model the cube's planes that it takes, in its order."""
     classes: int
     plan: Plan
-    model: Path
+    models: tuple[Path, ...]
     device: str
     lanes: int
     """Networks at work at once in one process."""
@@ -118,7 +119,7 @@ def _run(orders: Orders, tools: Tools, wanted: Mapping[Tile, tuple[Block, ...]])
             orders.tiling,
             owner,
             {tile: wanted[tile] for tile in tiles},
-            bands=orders.bands,
+            bands=union(orders.bands),
             batch=orders.plan.batch,
             forward=tools.forward,
         )
@@ -185,7 +186,7 @@ def _finish(orders: Orders, tools: Tools, cloth: Cloth, mark: str) -> bool:
         write_probability(orders.store.zarr(PROBABILITY), window, pixels)
     facts = {
         "inputs": mark,
-        "model": orders.plan.model,
+        "model": "+".join(orders.plan.models),
         "parameters": tools.prints.plan,
         "lost": [list(tile) for tile in cloth.lost],
         "valid": int(np.count_nonzero(pixels[0] != NODATA)),
@@ -202,7 +203,7 @@ class Tools:
 
     cube: Cube
     prints: Fingerprints
-    predictor: Predictor
+    answers: Answers
     gate: BoundedSemaphore
     """As many networks at work as there are lanes; the other threads read and write meanwhile."""
 
@@ -215,7 +216,7 @@ class Tools:
                 seen = [digest(tile) for tile, data in zip(image, valid, strict=True) if data.any()]
                 with log.open("a") as lines:
                     lines.write("".join(f"{tile}\n" for tile in seen))
-            return self.predictor(image, valid)
+            return self.answers(image, valid)
 
 
 _OPEN: dict[tuple[str, str, str, int], Tools] = {}
@@ -244,7 +245,11 @@ def _open(orders: Orders) -> Tools:
         what = "; ".join(f"{k}: {v[0]} in the plan, {v[1]} here" for k, v in sorted(different.items()))
         raise UnusableInput(f"A worker differs from the plan ({what}); give all workers the same machine and software.")
     cube = open_cube(orders.store.zarr(CUBE))
-    prints = Fingerprints.of(orders.plan.fingerprint, orders.tiling, cube, bands=orders.bands)
-    predictor = load_predictor(orders.model, device=orders.device, runtime=orders.plan.runtime)
-    predictor.prepare(orders.plan.batch, orders.tiling.rows.size, orders.tiling.cols.size)
-    return Tools(cube, prints, predictor, BoundedSemaphore(orders.lanes))
+    prints = Fingerprints.of(orders.plan.fingerprint, orders.tiling, cube, bands=union(orders.bands))
+    predictors = [
+        load_predictor(model, device=orders.device, runtime=runtime)
+        for model, runtime in zip(orders.models, orders.plan.runtimes, strict=True)
+    ]
+    answers = assemble(predictors, bands=orders.bands, looks=orders.plan.looks)
+    answers.prepare(orders.plan.batch, orders.tiling.rows.size, orders.tiling.cols.size)
+    return Tools(cube, prints, answers, BoundedSemaphore(orders.lanes))

@@ -13,6 +13,8 @@ from infra.memory import available_memory, resident_memory
 from infra.store import Store
 from models.card import ModelCard
 from models.choice import Batch, TileTime, choose_runtime, time_tiles
+from models.ensemble import Answers, assemble, union
+from models.looks import Looks
 from models.machine import machine_kind, one_thread
 from models.malloc import keep_freed_memory
 from models.predictor import Predictor, shared_network
@@ -45,6 +47,7 @@ class Asked:
     precision: Precision
     device: str
     batch: int
+    looks: Looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Measured:
     """Bytes of a process with its libraries and the network."""
     activation: int
     """Bytes that a batch takes in the network."""
-    runtime: Runtime
+    runtimes: tuple[Runtime, ...]
+    """One for each model."""
     machine: dict[str, str]
     disagreement: float | None
     """Share of pixels that tiles change, at this margin and ramp; None where memory was too small to know."""
@@ -90,23 +94,26 @@ def sample_tiles(cube: Cube, *, bands: tuple[int, ...], tile: int, batch: int) -
     return samples
 
 
-def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, workers: int) -> Measured:
-    """Measure a network on a scene, on the machine that calls.
+def measure(
+    store: Store, models: tuple[Path, ...], bands: tuple[tuple[int, ...], ...], asked: Asked, workers: int
+) -> Measured:
+    """Measure networks on a scene, on the machine that calls.
 
     Args:
         store: the workspace's.
-        model: the model's folder.
-        bands: the cube's planes that the network takes, in its order.
+        models: the models' folders.
+        bands: for each model the cube's planes that it takes, in its order.
         asked: what is fixed already.
         workers: lanes that will share the work, to know what a trial may cost.
 
     Raises:
-        UnusableInput: the model or the cube cannot be read, or the device is not there.
+        UnusableInput: a model or the cube cannot be read, or the device is not there.
         DamagedCube: the cube's pixels are not those that were ingested.
     """
     one_thread(asked.device)
     cube = open_cube(store.zarr(CUBE))
-    network, card = shared_network(model)
+    loaded = [shared_network(model) for model in models]
+    card = asked.looks.card(tuple(card for _, card in loaded))
     if asked.device == "cpu":
         keep_freed_memory()
     tile = asked.tile or card.tile
@@ -114,28 +121,37 @@ def measure(store: Store, model: Path, bands: tuple[int, ...], asked: Asked, wor
     longest = max(cube.grid.shape)
     seen = min(tile, -(-longest // card.stride) * card.stride)  # a tile larger than the scene shrinks to it
     held = resident_memory()
-    choice = choose_runtime(
-        network,
-        card,
-        sample_tiles(cube, bands=bands, tile=seen, batch=asked.batch),
-        device=asked.device,
-        precision=asked.precision,
-        tiles_ahead=ahead if asked.precision == "float32" else ahead // workers,
-    )
-    activation, seconds = choice.memory, choice.seconds
+    choices = [
+        choose_runtime(
+            network,
+            own,
+            sample_tiles(cube, bands=planes, tile=seen, batch=asked.batch),
+            device=asked.device,
+            precision=asked.precision,
+            tiles_ahead=round(ahead * asked.looks.passes) // (1 if asked.precision == "float32" else workers),
+        )
+        for (network, own), planes in zip(loaded, bands, strict=True)
+    ]
+    runtimes = tuple(choice.runtime for choice in choices)
+    activation = round(max(choice.memory for choice in choices) * max(asked.looks.scales) ** 2)
+    seconds = sum(choice.seconds for choice in choices) * asked.looks.passes
+    predictors = [
+        Predictor(own, network, device=asked.device, runtime=runtime)
+        for (network, own), runtime in zip(loaded, runtimes, strict=True)
+    ]
+    answers = assemble(predictors, bands=bands, looks=asked.looks)
     seams = card.disagreement if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp) else None
     if ahead == 1:
         seams = 0.0
     elif seams is None:
-        seams = _seams(network, card, choice.runtime, cube, bands, tile, asked, activation)
-    if asked.tile is None and ahead >= MANY_TILES:
-        better = _larger_tile(network, card, choice.runtime, asked, activation)
+        seams = _seams(answers, cube, union(bands), tile, asked, activation)
+    if asked.tile is None and ahead >= MANY_TILES and isinstance(answers, Predictor):
+        better = _larger_tile(loaded[0][0], card, runtimes[0], asked, activation)
         if better is not None:  # with the margin and ramp of a smaller one, its edges are as good, and fewer
             activation = round(activation * (better.tile / tile) ** 2)
             tile, seconds = better.tile, better.seconds
-    return Measured(
-        tile, seconds, held, activation, choice.runtime, machine_kind(asked.device), seams, choice.to_json()["trials"]
-    )
+    trials = [trial for choice in choices for trial in choice.to_json()["trials"]]
+    return Measured(tile, seconds, held, activation, runtimes, machine_kind(asked.device), seams, trials)
 
 
 def _tiles(cube: Cube, card: ModelCard, tile: int, asked: Asked) -> int:
@@ -167,14 +183,7 @@ def _larger_tile(
 
 
 def _seams(
-    network: nn.Module,
-    card: ModelCard,
-    runtime: Runtime,
-    cube: Cube,
-    bands: tuple[int, ...],
-    tile: int,
-    asked: Asked,
-    activation: int,
+    answers: Answers, cube: Cube, bands: tuple[int, ...], tile: int, asked: Asked, activation: int
 ) -> float | None:
     """Share of pixels that tiles change, where four of them meet in the middle of the scene's data.
 
@@ -183,7 +192,6 @@ def _seams(
     side = 2 * tile - 2 * asked.margin - asked.ramp
     if (side / tile) ** 2 * activation > available_memory() / 2:
         return None
-    predictor = Predictor(card, network, device=asked.device, runtime=runtime)
     return measure_disagreement(
-        predictor, cube, middle(cube, side), bands=bands, tile=tile, margin=asked.margin, ramp=asked.ramp
+        answers, cube, middle(cube, side), bands=bands, tile=tile, margin=asked.margin, ramp=asked.ramp
     )

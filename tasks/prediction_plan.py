@@ -16,6 +16,7 @@ from infra.errors import UnusableInput
 from infra.progress import Progress
 from infra.store import Store, write_json
 from models.card import ModelCard
+from models.looks import Looks
 from models.machine import machine_kind
 from models.runtime import Runtime
 from tasks.disagreement import ACCEPTED
@@ -43,8 +44,10 @@ MEASURED = ("seconds", "held", "activation", "disagreement", "block")
 class Plan:
     """How every tile of a prediction is made."""
 
-    model: str
-    """sha256 of the weights."""
+    models: tuple[str, ...]
+    """sha256 of the weights of each model."""
+    looks: Looks
+    """What each of them sees of a tile."""
     bands: tuple[str, ...]
     tile: int
     margin: int
@@ -54,7 +57,8 @@ class Plan:
     """Pixels a side of a block."""
     batch: int
     """Tiles that go through the network together."""
-    runtime: Runtime
+    runtimes: tuple[Runtime, ...]
+    """Of each model."""
     machine: dict[str, str]
     """What of the machine changes a network's bits."""
     seconds: float
@@ -79,15 +83,22 @@ class Plan:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Plan:
         """What `to_json` gave."""
-        runtime = Runtime(**document["runtime"])
-        return cls(**(document | {"bands": tuple(document["bands"]), "runtime": runtime}))
+        looks = document["looks"]
+        parsed = {
+            "models": tuple(document["models"]),
+            "looks": Looks(looks["turned"], tuple(looks["scales"])),
+            "bands": tuple(document["bands"]),
+            "runtimes": tuple(Runtime(**runtime) for runtime in document["runtimes"]),
+        }
+        return cls(**(document | parsed))
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
         return [
             f"tiles   {self.tile} pixels, margin {self.margin}, ramp {self.ramp}, {self.batch} at a time",
             f"blocks  {self.block} pixels",
-            f"network {self.runtime}",
+            *(f"network {runtime}" for runtime in self.runtimes),
+            *([] if self.looks.plain else [f"looks   {self.looks}"]),
         ]
 
     def cut(self, shape: tuple[int, int]) -> Tiling:
@@ -107,11 +118,12 @@ class Plan:
 def make_plan(
     params: PredictParams,
     store: Store,
-    model: Path,
-    card: ModelCard,
+    models: tuple[Path, ...],
+    cards: tuple[ModelCard, ...],
     cube: Cube,
     *,
-    bands: tuple[int, ...],
+    bands: tuple[tuple[int, ...], ...],
+    looks: Looks,
     cluster: Cluster,
     device: str,
     progress: Progress,
@@ -122,6 +134,7 @@ def make_plan(
         UnusableInput: the tile, margin or ramp cannot be used on this scene.
     """
     shape = (cube.grid.shape[0], cube.grid.shape[1])
+    card = looks.card(cards)
     asked = Asked(
         tile=params.tile,
         margin=card.margin if params.margin is None else params.margin,
@@ -129,9 +142,13 @@ def make_plan(
         precision=params.precision,
         device=device,
         batch=BATCH[device],
+        looks=looks,
     )
     _check(asked, card, shape)
-    request = asdict(asked) | {"model": card.weights_sha256, "bands": list(bands), "shape": list(shape)}
+    weights = [card.weights_sha256 for card in cards]
+    request: dict[str, Any] = json.loads(
+        json.dumps(asdict(asked) | {"models": weights, "bands": bands, "shape": shape})
+    )
     kept = _kept(store, request)
     if kept is not None:
         machines = cluster.everywhere(machine_kind, device)
@@ -147,10 +164,10 @@ def make_plan(
     found: list[Measured] = []
     progress.note("Measuring the network on the scene ...")
     cluster.run(
-        [Job("measure", measure, (store, model, bands, asked, cluster.workers))],
+        [Job("measure", measure, (store, models, bands, asked, cluster.workers))],
         done=lambda _job, result: found.append(result),
     )
-    plan = _plan(asked, found[0], card, shape)
+    plan = _plan(asked, found[0], cards, shape)
     _judge(plan, strict=params.strict, progress=progress)
     if not params.plan:
         document = {"request": request, "plan": plan.to_json(), "trials": found[0].trials}
@@ -164,17 +181,18 @@ def read_plan(store: Store) -> Plan | None:
     return None if document is None else Plan.from_json(document["plan"])
 
 
-def _plan(asked: Asked, found: Measured, card: ModelCard, shape: tuple[int, int]) -> Plan:
+def _plan(asked: Asked, found: Measured, cards: tuple[ModelCard, ...], shape: tuple[int, int]) -> Plan:
     return Plan(
-        model=card.weights_sha256,
-        bands=tuple(card.bands),
+        models=tuple(card.weights_sha256 for card in cards),
+        looks=asked.looks,
+        bands=tuple(dict.fromkeys(band for card in cards for band in card.bands)),
         tile=found.tile,
         margin=asked.margin,
         ramp=asked.ramp,
-        stride=card.stride,
+        stride=asked.looks.card(cards).stride,
         block=_block(shape, asked, found),
         batch=asked.batch,
-        runtime=found.runtime,
+        runtimes=found.runtimes,
         machine=found.machine,
         seconds=found.seconds,
         held=found.held,

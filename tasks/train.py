@@ -22,6 +22,7 @@ from models.machine import has_bfloat16
 from models.predictor import Predictor
 from models.ranks import Rank
 from models.recipe import Keep, TrainSettings
+from models.temperature import fit_temperature
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
 from tasks.params import TrainParams
@@ -102,12 +103,13 @@ def _train(
     )
     if params.threads:
         torch.set_num_threads(params.threads)
+    validate = validation_of(fields, params.chip)
     with counting(progress, "train", total=params.steps, unit="steps") as bar:
         result = run_loop(
             network,
             card,
             draw=drawer(params, fields, rank),
-            validate=validation_of(fields, params.chip),
+            validate=validate,
             settings=options,
             folder=out,
             progress=bar,
@@ -120,6 +122,9 @@ def _train(
     if not rank.leads:
         return None
     scores = {"validation": _scores(result.history, card, params.keep)}
+    if (calibration := fit_temperature(result.network.eval(), validate, card)) is not None:
+        scores["calibration"] = asdict(calibration)
+        card = card.model_copy(update={"temperature": calibration.temperature})
     made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})
     # Saved first: what the measurement below may cost in memory must not cost the training.

@@ -343,3 +343,58 @@ def test_what_cannot_fit_is_refused_before_work(ingested, engine, tiny_model, mo
     monkeypatch.setattr(Lanes, "memory", 1_000_000)
     with pytest.raises(UnusableInput, match="may use 1 MB"):
         engine.predict(ingested, tiny_model, plan=plan)
+
+
+@pytest.mark.parametrize(
+    "looks", [{"tta": True}, {"scales": "0.5,1.5"}, {"tta": True, "scales": "0.75,1"}], ids=["tta", "scales", "both"]
+)
+def test_several_looks_keep_the_promises(ingested, engine, pixels, tiny_model, looks):
+    """Tiled as in one whole pass, the same bits whoever works, and nothing again in a rerun."""
+    from models.ensemble import assemble
+    from models.looks import Looks
+    from models.predictor import load_predictor
+    from tasks.raster.probability import open_probability
+
+    done = engine.predict(ingested, tiny_model, workers=1, tile=None, **looks)
+    bits = engine.bits(ingested)
+    assert engine.predict(ingested, tiny_model, tile=None, **looks).tiles_run == 0
+    Ledger(open_store(ingested), "predict").forget_all()
+    assert engine.predict(ingested, tiny_model, workers=3, tile=None, **looks).tiles_run == done.tiles_run
+    assert engine.bits(ingested) == bits
+
+    image, valid = pixels
+    scales = tuple(float(s) for s in looks.get("scales", "1").split(","))
+    whole = assemble([load_predictor(tiny_model)], bands=[(0, 1, 2)], looks=Looks(looks.get("tta", False), scales))
+    pad = [(0, -length % whole.card.stride) for length in valid.shape]
+    seen = np.pad(np.where(valid, np.maximum(image, 1), 0), [(0, 0), *pad])
+    want = whole(seen[None], np.pad(valid, pad)[None])[0][:, : valid.shape[0], : valid.shape[1]]
+    got = np.asarray(open_probability(open_store(ingested).zarr("probability.zarr"))[:])
+    assert np.abs(got[:, valid].astype(int) - want[:, valid].astype(int)).max() <= 1
+
+
+def test_two_models_answer_together(ingested, engine, tiny_model, tmp_path, pixels):
+    import json
+
+    import torch
+
+    from models.card import load_card
+    from models.checkpoint import save_model
+    from models.predictor import load_predictor
+    from models.registry import build
+    from tasks.raster.probability import open_probability
+
+    torch.manual_seed(5)
+    card = load_card(tiny_model)
+    save_model(tmp_path / "other", build("tiny", {}, bands=3, classes=len(card.classes)), card)
+    done = engine.predict(ingested, f"{tiny_model},{tmp_path / 'other'}")
+    assert str(tiny_model) in done.model
+    assert str(tmp_path / "other") in done.model
+    image, valid = pixels
+    seen = np.where(valid, np.maximum(image, 1), 0)[None]
+    means = [load_predictor(folder).probabilities(seen, valid[None])[0] for folder in (tiny_model, tmp_path / "other")]
+    got = np.asarray(open_probability(open_store(ingested).zarr("probability.zarr"))[:])
+    assert np.abs(got[:, valid] - 254 * np.mean(means, axis=0)[:, valid]).max() <= 1.01
+    engine.products(ingested)
+    item = json.loads(open_store(ingested).read("products/item.json"))
+    checksum = item["assets"]["model"]["file:checksum"]
+    assert checksum == "1220" + card.weights_sha256, "one file is named, by its own checksum"
