@@ -1,0 +1,1 @@
+"""Scores of maps: pure arrays and geometry, counted block by block."""
