@@ -209,7 +209,7 @@ def evaluate(workspace: Workspace, params: Annotated[EvaluateParams, Flat], *, s
     """Score a map or labels against a truth."""
     with show.speak("evaluate") as (outcome, progress):
         done = steps.evaluate(params, workspace, progress=progress)
-        outcome.outputs["scores"] = done.report
+        outcome.outputs |= {"scores": done.report, "page": done.page}
         outcome.counts["scores"] = done.scores.to_json()
         _tell_scores(outcome, done)
 

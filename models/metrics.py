@@ -34,6 +34,14 @@ class Scores:
     """Share of a class's predictions that are right; NaN without any."""
     f1: tuple[float, ...]
     """Harmonic mean of precision and recall, also called Dice; NaN as IoU is."""
+    accuracy: tuple[float, ...]
+    """Share of all pixels that are rightly called the class, or rightly not: large for whatever is rare."""
+    found: tuple[int, ...]
+    """True positives: pixels of each class that are predicted as it."""
+    invented: tuple[int, ...]
+    """False positives: pixels predicted as it that are none."""
+    missed: tuple[int, ...]
+    """False negatives: pixels of it that are predicted as another."""
     truth: tuple[int, ...]
     """Labelled pixels of each class."""
     prediction: tuple[int, ...]
@@ -90,8 +98,12 @@ class Confusion:
             mean_recall=_mean(recall, truth > 0),
             precision=_floats(_ratio(hit, prediction)),
             f1=_floats(_ratio(2 * hit, truth + prediction)),
-            truth=tuple(int(n) for n in truth),
-            prediction=tuple(int(n) for n in prediction),
+            accuracy=_floats(1 - _ratio(truth + prediction - 2 * hit, np.full(len(hit), truth.sum()))),
+            found=_whole(hit),
+            invented=_whole(prediction - hit),
+            missed=_whole(truth - hit),
+            truth=_whole(truth),
+            prediction=_whole(prediction),
         )
 
 
@@ -118,6 +130,10 @@ def _mean(values: NDArray[np.float64], where: NDArray[np.bool_]) -> float:
 
 def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
+
+
+def _whole(values: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(n) for n in values)
 
 
 def _plain(value: Any) -> JsonValue:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +14,24 @@ from numpy.typing import NDArray
 from infra.errors import UnusableInput
 from infra.progress import Progress, counting
 from infra.store import Store, write_json
-from models.metrics import Confusion, Scores
+from models.metrics import Scores
+from tasks.evaluation_page import evaluation_page
 from tasks.made_labels import open_made_labels
 from tasks.params import EvaluateParams
-from tasks.raster import grid as grids
 from tasks.raster.classes import ClassMap, class_map
+from tasks.raster.grid import Window, windows
+from tasks.raster.ground import Ground
 from tasks.raster.opening import open_raster
-from tasks.raster.scene import read_plane
-from tasks.raster.truth import as_told
+from tasks.raster.scene import read_plane, read_planes
+from tasks.raster.truth import Truth, VectorTruth, as_told
+from tasks.scoring import KINDS, Scoring, Seen
 from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
-MAP = "products/classes.tif"
+MAP, PROBABILITIES = "products/classes.tif", "products/probability.tif"
 
-Read = Callable[[grids.Window], NDArray[np.uint8]]
+Read = Callable[[Window], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ class Evaluated:
     """What an evaluation found."""
 
     report: str
+    """The scores, as JSON."""
+    page: str
+    """The same for people, as HTML."""
     scores: Scores
     classes: tuple[str, ...]
     ablation: bool
@@ -46,14 +54,19 @@ class _Scored:
 
     classes: ClassMap
     read: Read
+    """(y, x) class ids."""
     leaks: bool
     """Whether the truth had a part in it."""
     fold: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     """A truth's classes as it can tell them."""
+    planes: Read | None = None
+    """(class, y, x) probabilities, 254ths; None where there are none."""
+    objects: Read | None = None
+    """(y, x) ids of objects; None where what hangs together is one."""
 
 
 def evaluate(params: EvaluateParams, store: Store, *, progress: Progress) -> Evaluated:
-    """Score the map, or the labels, against a truth, and write `products/scores.json` (or `label_scores.json`).
+    """Score the map, or the labels, against a truth: `scores.json` and `evaluation.html` (labels: `label_...`).
 
     Pixels where either side has no class do not count. A class that the truth cannot tell is `other` in the prediction
     too, where the truth knows `other`; and one that labels do not know is `other` in the truth, where they know that.
@@ -61,6 +74,9 @@ def evaluate(params: EvaluateParams, store: Store, *, progress: Progress) -> Eva
     Raises:
         UnusableInput: nothing to score, a truth that does not fit or made the labels, or no common pixel.
     """
+    unknown = sorted(set(params.also) - {*KINDS, "pixels"})
+    if unknown:
+        raise UnusableInput(f"There are no scores '{unknown[0]}'; choose of {', '.join(KINDS)}, or pixels for none.")
     workspace = open_workspace(store)
     with ExitStack() as fetched:
         return _evaluate(params, workspace, _scored(workspace, params, fetched), progress=progress)
@@ -71,52 +87,84 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     if scored.leaks and params.what == "map":
         progress.note("The map's model was trained on this very scene: these scores are no evidence of its quality.")
     truth = open_truth_file(params.truth, params, grid=workspace.grid, classes=classes)
-    told = as_told(truth, classes)
-    confusion = Confusion(len(classes))
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
-    windows = list(grids.windows(shape, WINDOW))
-    with counting(progress, "evaluate", total=len(windows), unit="blocks") as bar:
-        for window in windows:
-            confusion.add(scored.fold(truth.read(window)), told[scored.read(window)])
+    ground = Ground(workspace.grid, workspace.control)
+    told = as_told(truth, classes)
+    known = [n for n in range(len(classes)) if told[n] == n]
+    scoring = Scoring(classes, known, shape, ground, cell=params.cell, kinds=params.also)
+    parts = list(windows(shape, max(WINDOW // params.cell, 1) * params.cell))
+    with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
+        for window in parts:
+            scoring.add(window, _seen(scored, truth, told, scoring.around(window)))
             bar.advance()
-    if not confusion.matrix.sum():
+    results = scoring.results({source.path: source.extent for source in workspace.sources})
+    if not results.matrix.sum():
         raise UnusableInput(
             f"No pixel of {params.truth} has a class where the scene has one; check that they are of the same place."
         )
-    scores = confusion.scores()
-    report = f"products/{'scores.json' if params.what == 'map' else 'label_scores.json'}"
-    document = {
-        "truth": params.truth,
-        "what": params.what,
-        "classes": list(classes.names),
-        "ablation": scored.leaks,
-        **scores.to_json(),
-        "confusion": confusion.matrix.tolist(),
-    }
-    write_json(workspace.store, report, document)
-    return Evaluated(f"{workspace.store.url}/{report}", scores, classes.names, scored.leaks)
+    about = {"truth": params.truth, "what": params.what, "ablation": scored.leaks}
+    prefix = "" if params.what == "map" else "label_"
+    report, page = f"products/{prefix}scores.json", f"products/{prefix}evaluation.html"
+    write_json(workspace.store, report, about | results.to_json())
+    pictured = evaluation_page(
+        results, workspace, lambda w: told[scored.read(w)], lambda w: scored.fold(truth.read(w)), classes, about=about
+    )
+    workspace.store.write(page, pictured.encode())
+    url = workspace.store.url
+    return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
+
+
+def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window) -> Seen:
+    planes = None if scored.planes is None else scored.planes(around)
+    if planes is not None:
+        for klass in np.flatnonzero(told[: len(planes)] != np.arange(len(planes))):
+            planes[0] += np.where(planes[0] == np.uint8(255), np.uint8(0), planes[klass])
+            planes[klass] = np.where(planes[klass] == np.uint8(255), np.uint8(255), np.uint8(0))
+    return Seen(
+        scored.fold(truth.read(around)),
+        told[scored.read(around)],
+        planes,
+        truth.objects(around) if isinstance(truth, VectorTruth) else None,
+        None if scored.objects is None else scored.objects(around),
+    )
 
 
 def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) -> _Scored:
     if params.what == "labels":
         made = open_made_labels(workspace)
         leaks = made.refuse_their_truth(params.truth, ablation=params.ablation)
-        return _Scored(made.classes, made.read, leaks, made.fold)
+        return _Scored(made.classes, made.read, leaks, made.fold, None, lambda window: made.read(window, "instance"))
     if not workspace.store.exists(MAP):
         raise UnusableInput(
             f"There is no map in {workspace.store.url} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
         )
     path = fetched.enter_context(workspace.store.fetched(MAP))
-    with open_raster(path) as source:
-        tags = source.tags()
+    tags = _tags(path)
     if tags["GEOLOOM_CUBE"] != workspace.cube().fingerprint:
         raise UnusableInput(
             f"The map in {workspace.store.url} is of other pixels than its cube's; "
             "run 'geoloom predict' and 'mosaic' again."
         )
+    planes = None
+    if set(params.also) & {"objects", "roads", "calibration"} and workspace.store.exists(PROBABILITIES):
+        shares = fetched.enter_context(workspace.store.fetched(PROBABILITIES))
+        same = ("GEOLOOM_CUBE", "GEOLOOM_MODEL_SHA256", "GEOLOOM_PARAMETERS")
+        if all(_tags(shares).get(name) == tags[name] for name in same):  # else they are an older map's
+
+            def planes(window: Window) -> NDArray[Any]:
+                return read_planes(shares, window)
+
     names = tuple(tags["CLASS_NAMES"].split(","))
+    return _Scored(
+        class_map(names),
+        lambda window: read_plane(path, window),
+        tags["GEOLOOM_TRAINED_HERE"] == "yes",
+        lambda truth: truth,
+        planes,
+    )
 
-    def read(window: grids.Window) -> NDArray[np.uint8]:
-        return read_plane(path, window)
 
-    return _Scored(class_map(names), read, tags["GEOLOOM_TRAINED_HERE"] == "yes", lambda truth: truth)
+def _tags(path: Path) -> dict[str, str]:
+    with open_raster(path) as source:
+        found: dict[str, str] = source.tags()
+    return found

@@ -194,6 +194,7 @@ def _ingest(
             mark if len(scenes) == 1 else _combine(c.scenes.get(scene.name, "") for c in ordered),
             scene.attribution,
             scene.date and f"{scene.date}Z",
+            union.extent(scene.name),
         )
         for scene in scenes
     )

@@ -20,6 +20,8 @@ from tasks.raster.overlaps import MATCH, SizeScore
 from tasks.raster.picture import scene_picture
 from tasks.raster.reliability import Reliability
 from tasks.raster.review_style import WHY
+from tasks.reliability_chart import STYLE as CHART
+from tasks.reliability_chart import reliability_chart
 
 SHOWN = 24
 """Places that the page shows."""
@@ -116,28 +118,9 @@ def _size_table(quality: Quality) -> str:
 
 
 def _reliability(found: Reliability) -> str:
-    """The diagram as SVG: accuracy over confidence, a disc's area the share of pixels."""
-    bins, side = found.bins(), 320
-    total = max(sum(b.pixels for b in bins), 1)
-    discs = "".join(
-        f'<circle cx="{b.confidence * side:.1f}" cy="{(1 - b.accuracy) * side:.1f}" '
-        f'r="{3 + 22 * (b.pixels / total) ** 0.5:.1f}"><title>{b.confidence:.2f}: {b.accuracy:.2f} right, '
-        f"{b.pixels:,} pixels</title></circle>"
-        for b in bins
-    )
-    ticks = "".join(
-        f'<text x="{v * side:.0f}" y="{side + 18}" text-anchor="middle">{v:g}</text>'
-        f'<text x="-8" y="{(1 - v) * side + 4:.0f}" text-anchor="end">{v:g}</text>'
-        for v in (0, 0.5, 1)
-    )
     return (
         f"<p>Expected calibration error {_text(found.error)}; AUROC of telling wrong from right "
-        f"{_text(found.separation)}.</p>"
-        f'<svg viewBox="-60 -20 {side + 90} {side + 70}" width="{side + 90}" role="img" '
-        f'aria-label="share of pixels that is right, by confidence">'
-        f'<rect width="{side}" height="{side}"/><line x1="0" y1="{side}" x2="{side}" y2="0"/>{discs}{ticks}'
-        f'<text x="{side / 2}" y="{side + 38}" text-anchor="middle">confidence</text>'
-        f'<text transform="translate(-40 {side / 2}) rotate(-90)" text-anchor="middle">share that is right</text></svg>'
+        f"{_text(found.separation)}.</p>{reliability_chart(found.bins())}"
     )
 
 
@@ -194,9 +177,7 @@ _SIZES = (
     f"{MATCH:g}. Small objects have less than 32², medium ones less than 96² pixels."
 )
 _LEGEND = "; ".join(f"{why}: {text}" for why, (text, _) in WHY.items()) + "."
-_STYLE = """
-.places { display: flex; flex-wrap: wrap; gap: 1rem }
-.places figure { width: 200px }
-svg rect { fill: #f7f7f7; stroke: #bbb } svg line { stroke: #999; stroke-dasharray: 4 }
-svg circle { fill: #4885c4; fill-opacity: .6; stroke: #2c5f94 } svg text { font-size: 12px }
-"""
+_STYLE = f"""
+.places {{ display: flex; flex-wrap: wrap; gap: 1rem }}
+.places figure {{ width: 200px }}
+{CHART}"""

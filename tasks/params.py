@@ -273,6 +273,13 @@ class EvaluateParams(TruthParams):
     truth: str = Field(description="A class raster or a vector file.")
     what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
     ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")
+    also: Names = Field(
+        default=("boundaries", "objects", "roads", "calibration"),
+        description="Scores besides those by pixels; 'pixels' for none: it goes many times as fast.",
+    )
+    cell: int = Field(
+        default=512, ge=64, le=8192, description="Pixels a side of the cells that intervals are drawn from."
+    )
 
 
 class WorldParams(Parameters):

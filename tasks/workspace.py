@@ -18,7 +18,7 @@ from tasks.raster.classes import DEFAULT_CLASSES, ClassMap, MapClass
 from tasks.raster.cube import BLOCK, Cube, DamagedCube, open_cube
 from tasks.raster.zarrays import CHUNK
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DOCUMENT = "workspace.json"
 SCENE = "products/scene.tif"
 """The cube as `export --cog` writes it."""
@@ -39,6 +39,8 @@ class Source:
     attribution: str
     date: str = ""
     """When it was taken, RFC 3339; '' where it does not say."""
+    extent: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Its first row and column on the grid, and those after its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def open_workspace(store: Store) -> Workspace:
             store,
             grids.from_json(document["grid"]),
             ClassMap(tuple(MapClass(c["name"], tuple(c["colour"])) for c in document["classes"])),
-            tuple(Source(**s) for s in document["sources"]),
+            tuple(Source(**(s | {"extent": tuple(s["extent"])})) for s in document["sources"]),
             _control(document["control"]),
         )
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:

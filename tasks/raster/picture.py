@@ -66,6 +66,11 @@ def class_picture(
     return _shrink(lambda part: palette[read(part)], window, side=side)
 
 
+def coloured_picture(read: Callable[[Window], NDArray[np.uint8]], window: Window, *, side: int) -> NDArray[np.uint8]:
+    """A window of colours (y, x, 3), shrunk as `scene_picture` does."""
+    return _shrink(read, window, side=side)
+
+
 def _shrink(read: Callable[[Window], NDArray[np.uint8]], window: Window, *, side: int) -> NDArray[np.uint8]:
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)

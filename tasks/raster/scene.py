@@ -232,6 +232,13 @@ def read_plane(path: str | Path, window: Window) -> NDArray[Any]:
     return plane
 
 
+def read_planes(path: str | Path, window: Window) -> NDArray[Any]:
+    """All bands of a raster in one window inside it, (band, y, x) in the file's dtype."""
+    with open_raster(path) as source:
+        planes: NDArray[Any] = source.read(window=rasterio.windows.Window.from_slices(*window))
+    return planes
+
+
 def _declared_valid(image: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     declared = nodata is not None and not math.isnan(nodata)
     if image.dtype.kind != "f" and not declared:

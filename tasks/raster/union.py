@@ -41,6 +41,16 @@ class Union:
             return None
         return first.scene.control.moved(*first.offset)
 
+    def extent(self, name: str) -> tuple[int, int, int, int]:
+        """First row and column of a scene on the grid, and those after its last."""
+        layer = next(layer for layer in self.layers if layer.scene.name == name)
+        top, left = (max(first, 0) for first in layer.offset)
+        bottom, right = (
+            min(first + length, end)
+            for first, length, end in zip(layer.offset, layer.grid.shape, self.grid.shape, strict=True)
+        )
+        return top, left, bottom, right
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pixels of one window: image (band, y, x), 0 where there is no data, and valid (y, x)."""
         return merge_layers(self.layers, window, bands=len(self.names), dtype=self.dtype, merge=self.merge)

@@ -49,6 +49,11 @@ def test_scores_are_scikit_learns(classes, size, seed, ignored):
         assert [scores.f1[c] for c in either] == pytest.approx([f1[c] for c in either])
         assert list(scores.truth) == list(support)
         assert list(scores.prediction) == [int((p == c).sum()) for c in labels]
+        one_by_one = sk.multilabel_confusion_matrix(t, p, labels=labels)  # (class, 2, 2): not it and it
+        assert list(zip(scores.invented, scores.missed, scores.found, strict=True)) == [
+            (m[0, 1], m[1, 0], m[1, 1]) for m in one_by_one
+        ]
+        assert scores.accuracy == pytest.approx([(m[0, 0] + m[1, 1]) / m.sum() for m in one_by_one])
 
 
 def test_more_pixels_than_one_piece_are_all_counted():

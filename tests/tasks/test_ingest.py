@@ -71,7 +71,9 @@ def test_the_cube_is_the_scene(once, pixels, scene):
         assert (statistics.minimum, statistics.maximum) == (values.min(), values.max())
         assert statistics.mean == pytest.approx(values.mean())
         assert statistics.std == pytest.approx(values.std())
-    assert open_workspace(open_store(out)).sources == (Source(str(scene), cube.fingerprint, ""),)
+    assert open_workspace(open_store(out)).sources == (
+        Source(str(scene), cube.fingerprint, "", extent=(0, 0, *cube.grid.shape)),
+    )
 
 
 def test_a_rerun_reads_nothing_and_changes_nothing(mine, tmp_path):

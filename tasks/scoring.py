@@ -1,0 +1,274 @@
+"""What an evaluation counts, window by window, and the scores that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from models.metrics import Confusion, Scores
+from tasks.raster.blend import NODATA
+from tasks.raster.classes import IGNORE, ClassMap
+from tasks.raster.grid import Window, crop_to, grown, within
+from tasks.raster.ground import Ground
+from tasks.raster.scores.apls import Apls, apls
+from tasks.raster.scores.boundary import Boundaries, BoundaryScores
+from tasks.raster.scores.calibration import Calibration, CalibrationScores
+from tasks.raster.scores.cells import Cells, Interval, Intervals, bootstrap
+from tasks.raster.scores.instance_scores import InstanceScores, score_instances
+from tasks.raster.scores.instances import Instances
+from tasks.raster.scores.relaxed import Relaxed, RelaxedCount, count_relaxed
+from tasks.raster.scores.road_graph import road_graph
+from tasks.raster.scores.road_lines import REACH, RoadLines
+from tasks.raster.scores.topo import Topo, topo
+
+BOUNDARY = 2
+"""Pixels from a boundary that boundary IoU counts."""
+SLACK = 3
+"""Pixels that a road may be off and still be found."""
+BUILDING, ROAD = "building", "road"
+KINDS = ("boundaries", "objects", "roads", "calibration")
+"""What may be counted besides classes of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A window of truth and prediction, and what lies around it; all (y, x) of what lies around but `planes`."""
+
+    truth: NDArray[np.uint8]
+    """Class ids, 255 where unknown."""
+    prediction: NDArray[np.uint8]
+    """The same."""
+    planes: NDArray[np.uint8] | None = None
+    """(class, y, x) probabilities, 254ths."""
+    true_objects: NDArray[Any] | None = None
+    """Ids over the whole scene; None: what hangs together is one."""
+    objects: NDArray[Any] | None = None
+    """The same, of the prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoadScores:
+    """How well roads were found."""
+
+    relaxed: Relaxed
+    """By pixels that may be a little off."""
+    apls: Apls
+    topo: Topo
+    unit: str
+    """m, or px where the scene has no CRS: of the networks' coordinates."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, None for NaN."""
+        parts: dict[str, JsonValue] = {n: getattr(self, n).to_json() for n in ("relaxed", "apls", "topo")}
+        return parts | {"slack_px": SLACK, "unit": self.unit}
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that an evaluation found out."""
+
+    classes: tuple[str, ...]
+    scores: Scores
+    matrix: NDArray[np.int64]
+    """(class, class) pixels, true class before predicted class."""
+    cells: Cells
+    intervals: Intervals
+    scenes: dict[str, Scores]
+    """Of each scene that went into the map, where there are several."""
+    boundaries: BoundaryScores | None = None
+    objects: InstanceScores | None = None
+    roads: RoadScores | None = None
+    calibration: CalibrationScores | None = None
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, None for NaN."""
+        document: dict[str, Any] = {
+            "classes": list(self.classes),
+            **self.scores.to_json(),
+            "confusion": self.matrix.tolist(),
+            "confusion_by_truth": _shares(self.matrix),
+            "intervals": _intervals_json(self.intervals),
+            "cells": {"side": self.cells.side, "worst": _worst(self.cells)},
+        }
+        for name in ("boundaries", "objects", "roads", "calibration"):
+            part = getattr(self, name)
+            if part is not None:
+                document[name] = part.to_json()
+        if self.scenes:
+            document["scenes"] = {name: scores.to_json() for name, scores in self.scenes.items()}
+        return document
+
+
+class Scoring:
+    """Takes the windows of a scene in reading order."""
+
+    def __init__(
+        self, classes: ClassMap, told: Sequence[int], shape: tuple[int, int], ground: Ground, *, cell: int,
+        kinds: Sequence[str]
+    ) -> None:  # fmt: skip
+        """Begin.
+
+        Args:
+            classes: the map's.
+            told: ids of those that the truth can tell.
+            shape: rows and columns of the scene.
+            ground: under its grid.
+            cell: pixels a side of the cells in which it is counted; windows begin where cells do.
+            kinds: of `KINDS`, what is counted besides pixels.
+        """
+        self._classes, self._shape, self._ground = classes, shape, ground
+        self._cells = Cells.empty(shape, side=cell, classes=len(classes))
+        self._boundaries = Boundaries(len(classes), shape, distance=BOUNDARY) if "boundaries" in kinds else None
+        self._calibration = Calibration(len(classes)) if "calibration" in kinds else None
+        self._calibrated = False
+        self._building, self._road = (
+            classes.id(name) if name in classes.names and classes.id(name) in told and kind in kinds else None
+            for name, kind in ((BUILDING, "objects"), (ROAD, "roads"))
+        )
+        self._objects = Instances(shape[1])
+        self._relaxed = RelaxedCount()
+        self._true_lines, self._lines = RoadLines(shape), RoadLines(shape)
+        reach = max(BOUNDARY, SLACK)
+        self._reach = reach if self._road is None else max(reach, REACH)
+
+    def around(self, window: Window) -> Window:
+        """What must be read to count a window."""
+        return crop_to(grown(window, self._reach), self._shape)
+
+    def add(self, window: Window, seen: Seen) -> None:
+        """Count the next window.
+
+        Raises:
+            UnusableInput: an id is no class, or probabilities are none.
+        """
+        around = self.around(window)
+        inner = within(window, around)
+        truth, prediction = seen.truth[inner], seen.prediction[inner]
+        self._count_cells(window, truth, prediction)
+        if self._boundaries is not None:
+            near = within(self._boundaries.around(window), around)
+            self._boundaries.add(window, seen.truth[near], seen.prediction[near])
+        if self._calibration is not None and seen.planes is not None:
+            self._calibrated = True
+            planes = seen.planes[(slice(None), *inner)]
+            self._calibration.add(planes, np.where(planes[0] == NODATA, IGNORE, truth))
+        if self._building is not None:
+            self._count_objects(window, inner, seen)
+        if self._road is not None:
+            self._count_roads(window, around, inner, seen)
+
+    def results(self, extents: Mapping[str, tuple[int, int, int, int]]) -> Results:
+        """What was found.
+
+        Args:
+            extents: of each scene in the map, first row and column, and those after the last.
+        """
+        matrix = self._cells.matrix
+        scenes = {name: scores_of(self._cells.inside(extent)) for name, extent in extents.items()}
+        return Results(
+            self._classes.names,
+            scores_of(matrix),
+            matrix,
+            self._cells,
+            bootstrap(self._cells),
+            scenes if len(scenes) > 1 else {},
+            None if self._boundaries is None else self._boundaries.scores(),
+            None if self._building is None else score_instances(self._objects.met()),
+            self._road_scores(),
+            self._calibration.scores() if self._calibration is not None and self._calibrated else None,
+        )
+
+    def _count_cells(self, window: Window, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+        side = self._cells.side
+        first = tuple(axis.start // side for axis in window)
+        for row in range(-(-truth.shape[0] // side)):
+            for col in range(-(-truth.shape[1] // side)):
+                part = np.s_[row * side : (row + 1) * side, col * side : (col + 1) * side]
+                counted = Confusion(len(self._classes))
+                counted.add(np.ascontiguousarray(truth[part]), np.ascontiguousarray(prediction[part]))
+                self._cells.counts[first[0] + row, first[1] + col] += counted.matrix
+
+    def _count_objects(self, window: Window, inner: Window, seen: Seen) -> None:
+        truth, prediction = seen.truth[inner], seen.prediction[inner]
+        true, found = truth == self._building, prediction == self._building
+        self._objects.add(
+            window,
+            true if seen.true_objects is None else np.where(true, seen.true_objects[inner], 0),
+            found if seen.objects is None else np.where(found, seen.objects[inner], 0),
+            ignored=(truth == IGNORE) | (prediction == IGNORE),
+            confidence=None if seen.planes is None else seen.planes[(self._building, *inner)],
+        )
+
+    def _count_roads(self, window: Window, around: Window, inner: Window, seen: Seen) -> None:
+        unknown = (seen.truth == IGNORE) | (seen.prediction == IGNORE)
+        true, found = ((ids == self._road) & ~unknown for ids in (seen.truth, seen.prediction))
+        marked = (np.where(unknown, np.uint8(IGNORE), mask.astype(np.uint8)) for mask in (true, found))
+        self._relaxed += count_relaxed(*marked, inner=inner, slack=SLACK)
+        self._true_lines.add(window, around, true)
+        likely = None if seen.planes is None else np.where(unknown, np.uint8(0), seen.planes[self._road])
+        self._lines.add(window, around, found, likely)
+
+    def _road_scores(self) -> RoadScores | None:
+        if self._road is None:
+            return None
+        across, down = self._pixel()
+        truth, proposal = (
+            road_graph([_scaled(line, across, down) for line in lines.lines()], cross=False)
+            for lines in (self._true_lines, self._lines)
+        )
+        return RoadScores(self._relaxed.scores(), apls(truth, proposal), topo(truth, proposal), self._ground.unit)
+
+    def _pixel(self) -> tuple[float, float]:
+        """Metres of a column and of a row, in the middle of the scene."""
+        middle = self._ground.middle
+        side, aspect = float(self._ground.pixel(middle)[0]), self._ground.aspect(middle) ** 0.5
+        return side * aspect, side / aspect
+
+
+def scores_of(matrix: NDArray[np.int64]) -> Scores:
+    """The scores of a confusion matrix."""
+    counted = Confusion(len(matrix))
+    counted.matrix += matrix
+    return counted.scores()
+
+
+def _scaled(line: Any, across: float, down: float) -> Any:
+    import shapely
+
+    return shapely.transform(line, lambda places: places * [across, down])
+
+
+def _shares(matrix: NDArray[np.int64]) -> list[list[float | None]]:
+    """Each row of a confusion matrix as shares of its truth; None in rows without any."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    return [
+        [None] * len(row) if total == 0 else [float(n / total) for n in row]
+        for row, (total,) in zip(matrix.tolist(), totals.tolist(), strict=True)
+    ]
+
+
+def _intervals_json(intervals: Intervals) -> dict[str, JsonValue]:
+    def plain(interval: Interval | None) -> JsonValue:
+        return None if interval is None else [interval.low, interval.high]
+
+    return {
+        "level": 0.95,
+        "cells": intervals.cells,
+        "iou": [plain(one) for one in intervals.iou],
+        "mean_iou": plain(intervals.mean_iou),
+        "pixel_accuracy": plain(intervals.pixel_accuracy),
+    }
+
+
+def _worst(cells: Cells) -> list[dict[str, JsonValue]]:
+    return [
+        {"row": cell[0] * cells.side, "column": cell[1] * cells.side, "wrong": wrong}
+        for cell, wrong in cells.worst(24)
+        if not math.isnan(wrong)
+    ]

@@ -1,0 +1,256 @@
+"""An evaluation window by window says what the whole arrays say, and nothing of what nobody knows."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from flows import steps
+from infra.errors import UnusableInput
+from infra.progress import Silent
+from infra.store import open_store
+from tasks.params import EvaluateParams
+
+NAMES = "other,building,road,land,vegetation,water"
+
+
+@pytest.fixture(scope="module")
+def mapped(golden, tmp_path_factory):
+    """A mapped workspace and a truth that differs from the map, with what nobody knows in it."""
+    import rasterio
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    shutil.copytree(golden["workspace"], folder / "ws", ignore=shutil.ignore_patterns("lease"))
+    steps.mosaic(str(folder / "ws"), progress=Silent())
+    with rasterio.open(folder / "ws" / "products" / "classes.tif") as source:
+        prediction, profile = source.read(1), source.profile
+    truth = np.roll(prediction, (3, 5), axis=(0, 1))
+    truth[:, 1000:1400] = (truth[:, 1000:1400] + 1) % 6
+    truth[2000:2100] = 255
+    write_truth(folder / "truth.tif", truth, profile)
+    return folder, prediction, truth, profile
+
+
+def write_truth(path, truth, profile):
+    import rasterio
+
+    plain = {k: profile[k] for k in ("driver", "width", "height", "count", "dtype", "crs", "transform")}
+    with rasterio.open(path, "w", **(plain | {"driver": "GTiff", "nodata": 255, "compress": "deflate"})) as file:
+        file.write(truth, 1)
+        file.update_tags(CLASS_NAMES=NAMES)
+
+
+def evaluate(workspace, truth, **params):
+    done = steps.evaluate(EvaluateParams(truth=str(truth), **params), str(workspace), progress=Silent())
+    return json.loads(Path(done.report).read_text()), Path(done.page).read_text()
+
+
+@pytest.fixture(scope="module")
+def scored(mapped):
+    return evaluate(mapped[0] / "ws", mapped[0] / "truth.tif")
+
+
+def test_scores_by_pixels_are_scikit_learns(mapped, scored):
+    _, prediction, truth, _ = mapped
+    known = (truth != 255) & (prediction != 255)
+    t, p = truth[known], prediction[known]
+    document, _ = scored
+    assert document["confusion"] == sk.confusion_matrix(t, p, labels=range(6)).tolist()
+    assert document["pixel_accuracy"] == pytest.approx(sk.accuracy_score(t, p))
+    rows = [row for row in document["confusion_by_truth"] if row[0] is not None]
+    assert [sum(row) for row in rows] == pytest.approx([1] * len(rows))
+    low, high = document["intervals"]["mean_iou"]
+    assert low < document["mean_iou"] < high
+
+
+def test_windows_cells_and_pieces_change_no_score(mapped, scored, monkeypatch):
+    """Everything but the intervals, which are drawn from cells."""
+    from tasks import evaluate as module
+
+    monkeypatch.setattr(module, "WINDOW", 700)
+    document, _ = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", cell=350)
+    for name in document.keys() - {"intervals", "cells"}:
+        assert document[name] == scored[0][name], name
+    assert document["intervals"]["cells"] > scored[0]["intervals"]["cells"]
+
+
+def test_what_nobody_knows_does_not_count(mapped, scored):
+    """Neither what the truth says where the scene has no data, nor what the map says where the truth is silent."""
+    folder, prediction, truth, profile = mapped
+    other = truth.copy()
+    other[prediction == 255] = np.random.default_rng(0).integers(0, 6, int((prediction == 255).sum()))
+    write_truth(folder / "other.tif", other, profile)
+    document, _ = evaluate(folder / "ws", folder / "other.tif")
+    for name in document.keys() - {"truth"}:
+        assert document[name] == scored[0][name], name
+
+
+def test_objects_and_roads_are_scored_and_only_where_the_truth_tells_them(mapped, scored):
+    """Those of the whole arrays, taken at once."""
+    import rasterio
+
+    from tasks.raster.scores.boundary import Boundaries
+    from tasks.raster.scores.calibration import Calibration
+    from tasks.raster.scores.instance_scores import score_instances
+    from tasks.raster.scores.instances import Instances
+    from tasks.raster.scores.relaxed import count_relaxed
+
+    document, _ = scored
+    folder, prediction, truth, profile = mapped
+    whole, unknown = tuple(slice(0, n) for n in truth.shape), (truth == 255) | (prediction == 255)
+    with rasterio.open(folder / "ws" / "products" / "probability.tif") as source:
+        planes = source.read()
+    objects = Instances(truth.shape[1])
+    objects.add(whole, truth == 1, prediction == 1, ignored=unknown, confidence=planes[1])
+    assert document["objects"] == score_instances(objects.met()).to_json()
+    assert document["objects"]["truth"] > 10
+
+    roads = (np.where(unknown, 255, ids == 2).astype(np.uint8) for ids in (truth, prediction))
+    assert document["roads"]["relaxed"] == count_relaxed(*roads, slack=3).scores().to_json()
+    assert document["roads"]["unit"] == "m"
+    assert 0 <= document["roads"]["apls"]["apls"] < 1
+    boundaries = Boundaries(6, truth.shape, distance=2)
+    boundaries.add(whole, truth, prediction)
+    assert document["boundaries"] == boundaries.scores().to_json()
+    calibration = Calibration(6)
+    calibration.add(planes, truth)
+    assert document["calibration"] == calibration.scores().to_json()
+
+    write_truth(folder / "land.tif", np.where(truth == 255, 255, (truth == 3).astype(np.uint8)), profile)
+    with rasterio.open(folder / "land.tif", "r+") as file:
+        file.update_tags(CLASS_NAMES="other,land")
+    document, _ = evaluate(folder / "ws", folder / "land.tif")
+    assert "objects" not in document
+    assert "roads" not in document
+    assert np.sum(document["confusion"]) == np.sum(scored[0]["confusion"])
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rasterio's features and warp
+def test_a_truth_in_another_crs_and_one_of_vectors_are_brought_onto_the_grid(mapped, scored):
+    import geopandas
+    import rasterio
+    import rasterio.features
+    import rasterio.warp
+    import shapely.geometry
+
+    folder, _, truth, profile = mapped
+    height, width = truth.shape
+    bounds = rasterio.transform.array_bounds(height, width, profile["transform"])
+    transform = rasterio.transform.from_bounds(
+        *rasterio.warp.transform_bounds(profile["crs"], "EPSG:4326", *bounds), width, height
+    )
+    turned = np.full((height, width), 255, np.uint8)
+    rasterio.warp.reproject(
+        truth, turned, src_transform=profile["transform"], src_crs=profile["crs"], dst_transform=transform,
+        dst_crs="EPSG:4326", resampling=rasterio.enums.Resampling.nearest, src_nodata=255, dst_nodata=255,
+    )  # fmt: skip
+    write_truth(
+        folder / "degrees.tif", turned,
+        profile | {"crs": "EPSG:4326", "transform": transform, "width": width, "height": height},
+    )  # fmt: skip
+    document, _ = evaluate(folder / "ws", folder / "degrees.tif", also="pixels")
+    assert document["pixel_accuracy"] == pytest.approx(scored[0]["pixel_accuracy"], abs=0.02)
+
+    drawn = list(rasterio.features.shapes(truth, truth == 1, transform=profile["transform"]))
+    shapes = [(shapely.geometry.shape(shape), "building") for shape, value in drawn if value == 1]
+    frame = geopandas.GeoDataFrame(
+        {"class": [c for _, c in shapes]}, geometry=[s for s, _ in shapes], crs=profile["crs"]
+    )
+    frame.to_crs("EPSG:4326").to_file(folder / "truth.gpkg")
+    document, _ = evaluate(folder / "ws", folder / "truth.gpkg", also="objects")
+    by_raster = scored[0]["confusion"]
+    unsaid = sum(sum(row) for row in by_raster)
+    assert document["confusion"][1][1] == pytest.approx(by_raster[1][1], rel=0.02)
+    assert np.sum(document["confusion"]) >= unsaid, "vectors are silent nowhere"
+    assert document["objects"]["truth"] >= scored[0]["objects"]["truth"], "polygons that touch at a corner are two"
+
+
+def test_an_unknown_score_is_refused(mapped):
+    with pytest.raises(UnusableInput, match="no scores 'beauty'; choose of boundaries, objects"):
+        evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="roads,beauty")
+
+
+def test_pixels_alone_go_without_probabilities(mapped, scored):
+    document, page = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="pixels")
+    assert document["confusion"] == scored[0]["confusion"]
+    assert not document.keys() & {"boundaries", "objects", "roads", "calibration"}
+    assert "Roads as a network" not in page
+
+
+def test_the_page_needs_no_other_file(mapped, scored):
+    _, page = scored
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    for word in ("Side by side", "What is taken for what", "Where it is worst", "Buildings one by one",
+                 "Roads as a network", "Can the probabilities be believed?", "scene.tif", "truth.tif"):  # fmt: skip
+        assert word in page
+
+
+def test_the_pictures_can_be_swiped_in_a_browser(mapped, scored, tmp_path):
+    """The upper picture is cut where the range says; a page of a real browser tells its style."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    _, page = scored
+    asking = """<script>
+      const range = document.querySelector('.swipe input'); range.value = 25; range.dispatchEvent(new Event('input'));
+      const right = document.getElementById('right'); right.value = 'wrong'; right.dispatchEvent(new Event('input'));
+      const [below, above] = document.querySelectorAll('.swipe img');
+      document.title = [above.style.clipPath, below.src == document.getElementById('picture-wrong').src,
+        above.naturalWidth > 0].join('|');
+    </script>"""
+    (tmp_path / "page.html").write_text(page + asking)
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
+         (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert re.search(r"<title>inset\(0(px)? 75% 0(px)? 0(px)?\)\|true\|true</title>", done.stdout), done.stderr[-500:]
+
+
+def test_labels_are_scored_as_objects_by_their_own_ids(mapped, tmp_path):
+    from tasks.label_params import LabelParams
+    from tasks.params import RunParams
+
+    folder, _, truth, profile = mapped
+    shutil.copytree(folder / "ws", tmp_path / "ws", ignore=shutil.ignore_patterns("lease", "probability.zarr"))
+    other = np.roll(truth, 2, axis=1)
+    write_truth(tmp_path / "labels.tif", other, profile)
+    params = LabelParams(method="truth", truth=str(tmp_path / "labels.tif"))
+    steps.label(params, str(tmp_path / "ws"), run=RunParams(device="cpu"), progress=Silent())
+    document, page = evaluate(tmp_path / "ws", folder / "truth.tif", what="labels", ablation=True)
+    assert document["what"] == "labels"
+    assert document["mean_iou"] > 0.3
+    assert "Labels against truth" in page
+    assert open_store(str(tmp_path / "ws")).exists("products/label_evaluation.html")
+
+
+def test_scenes_of_one_map_are_scored_apart(engine, tiny_model, tmp_path):
+    """Two scenes side by side; the truth of the second is wrong everywhere."""
+    from flows.steps import ingest
+    from tasks.params import ClusterParams, IngestParams
+
+    rng = np.random.default_rng(0)
+    for n in range(2):
+        image = rng.integers(1, 255, (3, 600, 600), dtype=np.uint8)
+        engine.write_scene(tmp_path / f"s{n}.tif", image, np.ones((600, 600), bool), west=450_000 + 300 * n)
+    ws = str(tmp_path / "ws")
+    paths = tuple(str(tmp_path / f"s{n}.tif") for n in range(2))
+    ingest(IngestParams(scenes=paths), ws, run=ClusterParams(), progress=Silent())
+    engine.predict(ws, tiny_model)
+    steps.mosaic(ws, progress=Silent())
+    import rasterio
+
+    with rasterio.open(Path(ws) / "products" / "classes.tif") as source:
+        truth, profile = source.read(1), source.profile
+    assert truth.shape == (600, 1200)
+    truth[:, 600:] = (truth[:, 600:] + 1) % 6
+    write_truth(tmp_path / "truth.tif", truth, profile)
+    document, page = evaluate(ws, tmp_path / "truth.tif", also="pixels", cell=100)
+    assert document["scenes"][paths[0]]["pixel_accuracy"] == 1
+    assert document["scenes"][paths[1]]["pixel_accuracy"] == 0
+    assert "s1.tif" in page
