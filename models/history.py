@@ -15,6 +15,8 @@ class Step:
     learning_rate: float
     seconds: float
     """Since the training began, interruptions not counted."""
+    gradient_norm: float | None = None
+    """Before it is clipped; None in an older history."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def load_state(
 
     Args:
         folder: that a state was saved in.
-        settings: those of the training that is resumed, if its lessons are the same.
+        settings: those of the training that is resumed, if its lessons are the same; the learning rate may be lower.
         lessons: fingerprints of what is learnt from, by what it is.
         networks: `network`, its `average`, and the `best` that this was where that is kept.
         optimizer: of `network`, new.
@@ -140,7 +140,10 @@ def load_state(
 
 def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -> None:
     new = SETTINGS.dump_python(settings, mode="json")
-    if different := [name for name in new if old.get(name) != new[name]]:
+    different = [name for name in new if old.get(name) != new[name]]
+    if settings.learning_rate < old.get("learning_rate", 0.0):
+        different.remove("learning_rate")  # a lower one is how a training goes on whose loss was no number any more
+    if different:
         name = different[0]
         raise UnusableInput(
             f"{path} was made with {name} {old.get(name)}, not {new[name]}: resume with the same ones or train anew."

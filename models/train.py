@@ -25,6 +25,7 @@ from models.card import ModelCard
 from models.checkpoint import write_durably
 from models.chips import Chips, Draw
 from models.history import Check, History, Step
+from models.logs import NO_LOGS, Logs
 from models.losses import fold, segmentation_loss
 from models.metrics import Confusion
 from models.ranks import ALONE, Rank, Together, open_fabric
@@ -74,6 +75,7 @@ def train(
     lessons: Mapping[str, str] = MappingProxyType({}),
     tell: Callable[[str], None] = lambda _: None,
     rank: Rank = ALONE,
+    logs: Logs = NO_LOGS,
 ) -> TrainResult:
     """Train a network on the batches that `draw` gives, and write history.json and the state to resume from.
 
@@ -94,9 +96,11 @@ def train(
         lessons: fingerprints of what `draw` takes its batches from, by what it is ("labels"); kept with the state.
         tell: told in one sentence where a new training begins so.
         rank: which of the processes this is; all are given the same but for `draw`.
+        logs: told of each step and validation; by the leading process alone.
 
     Raises:
         UnusableInput: there is nothing to resume, or it does not fit.
+        UnwritableOutput: a log cannot be opened, or the state cannot be written.
         GeoloomError: the loss is no longer a number; the last state that was written stays.
     """
     fabric = open_fabric(device, settings.precision, rank)
@@ -115,31 +119,29 @@ def train(
         tell(f"The {what} have changed since: fine-tuning the model of {folder} for {settings.steps:,} steps")
     history, step, began = past.history, past.step, time.monotonic() - past.seconds
     progress.advance(step)
+    logs.begin(history, seconds=past.seconds, resumed=resume and not past.changed)
 
     over = settings.finished(steps=step, seconds=past.seconds) >= 1 or history.stalled(settings.patience)
     with _ahead(draw, first=step, last=step if over else settings.steps) as batches:
         for chips in batches:
             done = settings.finished(steps=step, seconds=together.from_leader(time.monotonic() - began))
             rate = settings.rate(done)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
+            _set_rate(optimizer, rate)
 
             torch.manual_seed(step_seed(settings.seed, step, rank.number))  # of views and dropout
             batch = lesson.view(Batch.of(chips, card, fabric.device))
             optimizer.zero_grad()
             value = together.mean(lesson.learn(wrapped, batch, fabric))
             norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip).item()
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                raise GeoloomError(
-                    f"At step {step} the loss is {value} and the gradient's norm {norm}: train with a learning "
-                    f"rate below {settings.learning_rate} or check the labels; {folder} keeps the last good state."
-                )
+            _require_numbers(
+                value, norm, at=step, rate=settings.learning_rate, saved=resume or step >= settings.save_every
+            )
             optimizer.step()
             average.update(network, step=step)
 
             step += 1
             seconds = together.from_leader(time.monotonic() - began)
-            history.steps.append(Step(step, value, rate, seconds))
+            history.steps.append(Step(step, value, rate, seconds, norm))
             over = settings.finished(steps=step, seconds=seconds) >= 1
             if validate and (over or step % settings.validate_every == 0):
                 check = _check(average.network, validate, step=step, card=card, lesson=lesson) if rank.leads else None
@@ -148,9 +150,11 @@ def train(
                     best.load_state_dict(average.network.state_dict())
                 progress.say(f"loss {value:.3f}, {history.checks[-1]}")
                 over |= history.stalled(settings.patience)
+            logs.follow(history)
             if rank.leads and (over or step % settings.save_every == 0):
                 save_state(folder, Progress(step, time.monotonic() - began, history, past.origin), **state)
                 write_durably(folder / HISTORY_NAME, history.to_json().encode())
+                logs.saved()
             progress.advance()
             if over:
                 break
@@ -183,6 +187,20 @@ def _groups(network: nn.Module, settings: TrainSettings) -> list[dict[str, objec
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
     return [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def _require_numbers(loss: float, norm: float, *, at: int, rate: float, saved: bool) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        go_on = "resume from the last good state, which is kept," if saved else "train"
+        raise GeoloomError(
+            f"At step {at} the loss is {loss} and the gradient's norm {norm}: check the scenes' values and the labels, "
+            f"or {go_on} with a learning rate below {rate}."
+        )
 
 
 class _Lesson:

@@ -177,6 +177,7 @@ class TrainParams(Parameters):
     processes: int | None = Field(
         default=None, ge=1, le=64, description="Processes that learn together, one a GPU; one on a CPU by default."
     )
+    logs: Names = Field(default=(), description="Log to tensorboard or mlflow too, as far as installed.")
     resume: bool = Field(
         default=False,
         description="Go on from the last checkpoint in the output folder; where the labels have changed since, "

@@ -16,20 +16,23 @@ from infra.progress import Progress, counting
 from infra.storage import make_folder
 from models.card import ModelCard
 from models.checkpoint import save_card, save_model
+from models.chips import Chips
 from models.curves import draw_curves
 from models.history import History
+from models.logs import open_logs, require_logs
 from models.machine import has_bfloat16
 from models.predictor import Predictor
 from models.ranks import Rank
 from models.recipe import Keep, TrainSettings
 from models.temperature import fit_temperature
+from models.train import TrainResult
 from models.train import train as run_loop
 from tasks.disagreement import choose_seams
 from tasks.params import TrainParams
 from tasks.raster.cube import Cube
 from tasks.recipe_file import filled
-from tasks.train_begin import begin
-from tasks.train_fields import Field, drawer, lessons_of, open_fields, validation_of, weights_of
+from tasks.train_begin import begin, recipe_of
+from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of, weights_of
 
 MEASURED = 3
 """Scenes on which tiles are compared with one whole pass."""
@@ -55,6 +58,7 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
         UnwritableOutput: the model cannot be written.
     """
     params = filled(params)
+    require_logs(params.logs)
     make_folder(out)
     device = choose_device(device)
     count = processes_for(device, params.processes)
@@ -86,6 +90,8 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
         network, card = begin(params, fields, progress=progress)
+    if rank.leads and (missing := never_labelled(fields)):
+        progress.note(f"No label of {', '.join(missing)} to learn from: the model cannot be expected to map it.")
     options = TrainSettings(
         steps=params.steps,
         minutes=params.minutes,
@@ -104,23 +110,41 @@ def _train(
     if params.threads:
         torch.set_num_threads(params.threads)
     validate = validation_of(fields, params.chip)
-    with counting(progress, "train", total=params.steps, unit="steps") as bar:
-        result = run_loop(
-            network,
-            card,
-            draw=drawer(params, fields, rank),
-            validate=validate,
-            settings=options,
-            folder=out,
-            progress=bar,
-            device=device,
-            resume=params.resume,
-            lessons=lessons_of(fields),
-            tell=progress.note,
-            rank=rank,
-        )
-    if not rank.leads:
-        return None
+    names = params.logs if rank.leads else ()
+    with open_logs(names, out, recipe=recipe_of(params), classes=card.classes, tell=progress.note) as logs:
+        with counting(progress, "train", total=params.steps, unit="steps") as bar:
+            result = run_loop(
+                network,
+                card,
+                draw=drawer(params, fields, rank),
+                validate=validate,
+                settings=options,
+                folder=out,
+                progress=bar,
+                device=device,
+                resume=params.resume,
+                lessons=lessons_of(fields),
+                tell=progress.note,
+                rank=rank,
+                logs=logs,
+            )
+        if not rank.leads:
+            return None
+        done = _kept(params, result, card, fields, validate, out, device)
+        logs.finish(done.scores["validation"], Path(done.curves), step=done.steps)
+    return done
+
+
+def _kept(
+    params: TrainParams,
+    result: TrainResult,
+    card: ModelCard,
+    fields: list[Field],
+    validate: list[Chips],
+    out: Path,
+    device: str,
+) -> Trained:
+    """Write the model, measure its seams, draw its curves."""
     scores = {"validation": _scores(result.history, card, params.keep)}
     if (calibration := fit_temperature(result.network.eval(), validate, card)) is not None:
         scores["calibration"] = asdict(calibration)

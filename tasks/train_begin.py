@@ -114,9 +114,14 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
         "fingerprints": sorted({*before.get("fingerprints", []), *(f.cube.fingerprint for f in fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
         "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
-        "recipe": params.model_dump(mode="json", exclude={"resume", "recipe"}),
+        "recipe": recipe_of(params),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
+
+
+def recipe_of(params: TrainParams) -> dict[str, Any]:
+    """The options that decide what comes out."""
+    return params.model_dump(mode="json", exclude={"resume", "recipe", "logs"})
 
 
 def _owners(fields: list[Field]) -> list[str]:

@@ -149,6 +149,13 @@ def lessons_of(fields: list[Field]) -> dict[str, str]:
     }
 
 
+def never_labelled(fields: list[Field]) -> list[str]:
+    """Names of the classes, but for `other`, of which no chip to learn from shows a pixel."""
+    totals = np.sum([f.plan.totals for f in fields], axis=0).tolist()
+    names = fields[0].workspace.classes.names
+    return [name for name, pixels in zip(names[1:], totals[1:], strict=True) if not pixels]
+
+
 def weights_of(params: TrainParams, fields: list[Field]) -> tuple[float, ...]:
     """How much each class weighs in the loss."""
     totals, around = (np.sum([getattr(f.plan, n) for f in fields], axis=0).tolist() for n in ("totals", "around"))
