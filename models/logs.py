@@ -76,6 +76,8 @@ class Logs:
         Raises:
             UnwritableOutput: one cannot be opened; nothing has been learnt yet, and nothing is lost.
         """
+        if not self._writers:
+            return
         self._seconds = seconds
         past = [point for step in history.steps for point in _of_step(step)]
         for check in history.checks:
@@ -90,6 +92,8 @@ class Logs:
 
     def follow(self, history: History) -> None:
         """Tell of a history's last step, if it is one of every ten, and of the validation after it."""
+        if not self._writers:
+            return
         last = history.steps[-1]
         points = _of_step(last)
         if history.checks and history.checks[-1].step == last.step:

@@ -46,6 +46,8 @@ class RasterTruth:
     nodata: float | None
     aligned: bool
     """True where the file lies on the grid, pixel by pixel; else it is warped there, nearest."""
+    named: int = IGNORE
+    """How many ids have a name; of the others only 255 and nodata may occur."""
 
     @property
     def ids(self) -> frozenset[int]:
@@ -78,6 +80,14 @@ class RasterTruth:
         return np.zeros(shape_of(window), np.uint32)
 
     def _translate(self, values: NDArray[np.uint8], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        strange = there & (values >= self.named) & (values != IGNORE)
+        if self.nodata is not None:
+            strange &= values != self.nodata
+        if strange.any():
+            raise UnusableInput(
+                f"{self.path} holds the id {values[strange].max()}, and names are known of ids 0 to {self.named - 1}; "
+                "name all of them with --truth-classes, 'ignore' for what is no class."
+            )
         label: NDArray[np.uint8] = self.table[values]
         if self.nodata is not None:
             label[values == self.nodata] = IGNORE
@@ -148,7 +158,7 @@ def open_truth(
         aligned = same_place(own, grid)
         if not aligned:
             _check_overlap(path, own, grid)
-        return RasterTruth(path, grid, classes.translation(known), source.nodata, aligned)
+        return RasterTruth(path, grid, classes.translation(known), source.nodata, aligned, len(known))
 
 
 def as_told(truth: Truth, classes: ClassMap) -> NDArray[np.uint8]:

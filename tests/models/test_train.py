@@ -254,9 +254,12 @@ def test_a_loss_that_is_no_number_ends_it_and_keeps_the_last_state(tmp_path):
         run(tmp_path, network=network, batches=poison, steps=20, save_every=2)
     state = safetensors.torch.load_file(tmp_path / "training.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
-    resumed = run(tmp_path, steps=20, save_every=2, resume=True)
+    resumed = run(tmp_path, steps=20, save_every=2, resume=True, learning_rate=1e-4)
     assert resumed.steps == 20
     assert math.isfinite(resumed.history.steps[-1].loss)
+    rates = [row.learning_rate for row in resumed.history.steps]
+    assert rates[3] > 5e-4  # before it, as it was
+    assert max(rates[4:]) < 1e-4
 
 
 def test_batches_without_a_label_are_survived(tmp_path):
