@@ -1,12 +1,14 @@
-"""The command line's `geoloom models`: what comes along, what it is, and weights to fetch."""
+"""The command line's `geoloom models`: what comes along, what it is, weights to fetch, and models as ONNX."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from cyclopts import App
 
 from flows.show import Show
 
-models_app = App(name="models", help="Models that come with geoloom, and weights to fetch.")
+models_app = App(name="models", help="Models that come with geoloom, weights to fetch, and models as ONNX.")
 
 
 @models_app.command(name="list")
@@ -43,3 +45,24 @@ def fetch_model(name: str, /, *, accept_license: bool = False, show: Show = Show
 
         outcome.outputs |= step(name, progress=progress, accept_license=accept_license)
         outcome.lines.append(f"{name}: {outcome.outputs['folder']}")
+
+
+@models_app.command(name="export")
+def export_model(name: str = "default", /, *, out: Path, show: Show = Show()) -> None:
+    """Write a model as one ONNX file, from source pixels to probabilities, checked against torch.
+
+    Parameters
+    ----------
+    name: A model's folder, or a name from 'geoloom models list'.
+    out: The file to write, ending in .onnx.
+    """
+    with show.speak("models export") as (outcome, progress):
+        from tasks.export_model import export_model as step
+
+        made = step(name, out, progress=progress)
+        outcome.outputs |= {"onnx": made.onnx, "difference": made.difference, "equal": made.equal}
+        outcome.counts |= {"mb": made.megabytes, "opset": made.opset}
+        outcome.lines.append(
+            f"{made.onnx}: {made.megabytes:.1f} MB, opset {made.opset}; against torch, probabilities differ by at most "
+            f"{made.difference:.1e}, and {made.equal:.3%} of pixels have the same class"
+        )
