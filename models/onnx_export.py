@@ -24,6 +24,7 @@ from models.normalise import LIMIT
 from models.onnx_check import compare
 from models.onnx_pools import open_pools
 from models.predictor import Predictor
+from models.runtime import warmed
 
 OPSET = 17
 """The newest that TensorRT 8.6 reads; later ones read it too."""
@@ -55,6 +56,7 @@ class _Whole(nn.Module):
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()
         self.network = network
+        self.temperature = card.temperature
         self.register_buffer("mean", torch.tensor(card.mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(card.std, dtype=torch.float32).reshape(1, -1, 1, 1))
 
@@ -63,7 +65,8 @@ class _Whole(nn.Module):
         # NaN compares false, too. No product with the mask: NaN times 0 is NaN.
         keep = valid.unsqueeze(1) & (plain.abs() <= torch.finfo(torch.float32).max)
         plain = torch.where(keep, plain.clamp(-LIMIT, LIMIT), torch.zeros_like(plain[:1, :1, :1, :1]))
-        probability: Tensor = self.network(plain).softmax(dim=1)  # (n, class, y, x)
+        logits = self.network(plain)  # (n, class, y, x)
+        probability: Tensor = warmed(logits, self.temperature).softmax(dim=1)
         return probability
 
 

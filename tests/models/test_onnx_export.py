@@ -120,6 +120,14 @@ def test_a_file_says_what_it_holds(tiny):
     assert "attribution" not in {p.key for p in onnx.load_from_string(tiny[2]).metadata_props}
 
 
+def test_a_temperature_is_in_the_file(tiny):
+    network, _, plain = tiny
+    content = to_onnx(network, card_of("tiny", {}, temperature=2.5)).content  # and was compared with a prediction
+    image, valid = scene(1, 128, 128)
+    cold, warm = (run(one, image, valid) for one in (plain, content))
+    assert np.allclose(np.log(cold[:, 0] / cold[:, 1]), 2.5 * np.log(warm[:, 0] / warm[:, 1]), atol=1e-2)
+
+
 def test_the_same_model_gives_the_same_bytes(tiny):
     network, card, content = tiny
     assert to_onnx(network, card).content == content
