@@ -43,6 +43,7 @@ ORDER = (
     "sam_decoder",
     "label_ids",
     "label_memory",
+    "training",
     "gpu",
 )
 """The order of sections; names that are not here follow."""

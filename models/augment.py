@@ -49,14 +49,22 @@ class Views:
 
     def __call__(self, batch: Batch) -> Batch:
         """A view of each sample; images that are 0 and labels that are 255 where the new `valid` is False."""
-        images = torch.cat([batch.images, batch.valid[:, None].to(batch.images.dtype)], dim=1)
+        bands = batch.images.shape[1]
+        holed = not bool(batch.valid.all())
+        images = batch.images
+        if holed:  # what is data is moved as the image is
+            images = torch.cat([images, batch.valid[:, None].to(images.dtype)], dim=1)
         known = [batch.labels.to(images.dtype)] + ([] if batch.sure is None else [batch.sure])
         masks = torch.stack(known, dim=1)
         images, masks = self._move(images, masks)
         if self._turns:
-            turned = torch.rand(len(images)).round().bool().to(images.device)[:, None, None, None]
-            images, masks = (torch.where(turned, part.transpose(-1, -2), part) for part in (images, masks))
-        images, valid = images[:, :-1], images[:, -1:] > 1 - 1e-4  # all that a pixel was made of is data
+            for number in torch.rand(len(images)).round().nonzero().flatten().tolist():
+                for part in (images, masks):
+                    part[number] = part[number].mT.clone()
+        if holed:
+            images, valid = images[:, :bands], images[:, bands:] > 1 - 1e-4  # all that a pixel was made of is data
+        else:
+            valid = torch.ones_like(images[:, :1], dtype=torch.bool)
         if self._holes is not None:
             valid = self._holes(valid.to(images.dtype)) > 0
         images = self._light(images).masked_fill(~valid, 0.0)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import JsonValue
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +36,10 @@ class Calibration:
     """Negative log-likelihood without and with it."""
     error: tuple[float, float]
     """Expected calibration error in 15 bins without and with it."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, as they stand among a model's scores."""
+        return {"temperature": self.temperature, "likelihood": list(self.likelihood), "error": list(self.error)}
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ def train(
     lessons: Mapping[str, str] = MappingProxyType({}),
     tell: Callable[[str], None] = lambda _: None,
     rank: Rank = ALONE,
+    threads: int = 1,
     logs: Logs = NO_LOGS,
 ) -> TrainResult:
     """Train a network on the batches that `draw` gives, and write history.json and the state to resume from.
@@ -84,7 +86,7 @@ def train(
     Args:
         network: from normalised images to logits; trained in place.
         card: its bands, mean, std and classes are those of the batches.
-        draw: the batch of each step, called one step ahead in a thread.
+        draw: the batch of each step, called ahead, in threads.
         validate: batches to measure on, never learnt from; may be empty.
         settings: how long and how hard.
         folder: receives the files.
@@ -96,6 +98,7 @@ def train(
         lessons: fingerprints of what `draw` takes its batches from, by what it is ("labels"); kept with the state.
         tell: told in one sentence where a new training begins so.
         rank: which of the processes this is; all are given the same but for `draw`.
+        threads: that draw; a GPU learns faster than one of them reads.
         logs: told of each step and validation; by the leading process alone.
 
     Raises:
@@ -122,7 +125,7 @@ def train(
     logs.begin(history, seconds=past.seconds, resumed=resume and not past.changed)
 
     over = settings.finished(steps=step, seconds=past.seconds) >= 1 or history.stalled(settings.patience)
-    with _ahead(draw, first=step, last=step if over else settings.steps) as batches:
+    with _ahead(draw, first=step, last=step if over else settings.steps, threads=threads) as batches:
         for chips in batches:
             done = settings.finished(steps=step, seconds=together.from_leader(time.monotonic() - began))
             rate = settings.rate(done)
@@ -164,19 +167,19 @@ def train(
 
 
 @contextmanager
-def _ahead(draw: Draw, *, first: int, last: int) -> Iterator[Iterator[Chips]]:
-    """The batches of steps first to last - 1, each drawn in a thread while the one before is learnt from."""
-    with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
+def _ahead(draw: Draw, *, first: int, last: int, threads: int) -> Iterator[Iterator[Chips]]:
+    """The batches of steps first to last - 1, in order; threads draw those to come while one is learnt from."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="draw") as pool:
 
         def batches() -> Iterator[Chips]:
-            coming = pool.submit(draw, first)
+            coming = deque(pool.submit(draw, step) for step in range(first, min(first + threads, last)))
             for step in range(first, last):
-                chips = coming.result()
-                if step + 1 < last:
-                    coming = pool.submit(draw, step + 1)
+                chips = coming.popleft().result()
+                if step + threads < last:
+                    coming.append(pool.submit(draw, step + threads))
                 yield chips
 
-        yield batches() if first < last else iter(())
+        yield batches()
 
 
 def _groups(network: nn.Module, settings: TrainSettings) -> list[dict[str, object]]:

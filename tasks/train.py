@@ -34,6 +34,8 @@ from tasks.recipe_file import filled
 from tasks.train_begin import begin, recipe_of
 from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of, weights_of
 
+DRAWING = 8
+"""Threads that read for one GPU, at most."""
 MEASURED = 3
 """Scenes on which tiles are compared with one whole pass."""
 
@@ -97,7 +99,7 @@ def _train(
         minutes=params.minutes,
         learning_rate=params.learning_rate,
         seed=params.seed,
-        precision=_precision(params, device),
+        precision=precision_of(params, device),
         loss=params.loss,
         class_weights=weights_of(params, fields),
         schedule=params.schedule,
@@ -126,6 +128,7 @@ def _train(
                 lessons=lessons_of(fields),
                 tell=progress.note,
                 rank=rank,
+                threads=1 if device == "cpu" else max(min(cores() // count, DRAWING), 1),
                 logs=logs,
             )
         if not rank.leads:
@@ -147,7 +150,7 @@ def _kept(
     """Write the model, measure its seams, draw its curves."""
     scores = {"validation": _scores(result.history, card, params.keep)}
     if (calibration := fit_temperature(result.network.eval(), validate, card)) is not None:
-        scores["calibration"] = asdict(calibration)
+        scores["calibration"] = calibration.to_json()
         card = card.model_copy(update={"temperature": calibration.temperature})
     made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})
@@ -166,7 +169,7 @@ def _measured(fields: list[Field]) -> list[Cube]:
     return sorted((f.cube for f in fields), key=lambda c: -c.grid.shape[0] * c.grid.shape[1])[:MEASURED]
 
 
-def _precision(params: TrainParams, device: str) -> Literal["float32", "bf16-mixed"]:
+def precision_of(params: TrainParams, device: str) -> Literal["float32", "bf16-mixed"]:
     """bfloat16 where the machine has it: imitated it takes 2.4 times as long as float32 (models/recipe.py)."""
     if params.precision != "auto":
         return params.precision

@@ -26,6 +26,7 @@ from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.grid import Window, windows
 from tasks.raster.labels import SHARD
+from tasks.recent_cells import Planes, RecentCells
 from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
 VALIDATION_CHIPS = 48
@@ -76,15 +77,20 @@ class Field:
     labels: FieldLabels
     plan: ChipPlan
 
-    def read(self, corners: Sequence[Corner], side: int) -> Chips:
+    def read(self, corners: Sequence[Corner], side: int, *, recent: RecentCells) -> Chips:
         """Windows of so many pixels a side."""
+        shape = (self.cube.grid.shape[0], self.cube.grid.shape[1])
         windows = [(slice(r, r + side), slice(c, c + side)) for r, c in corners]
         with forgetting_damage(self.workspace.store):
-            images, valid = (np.stack(part) for part in zip(*map(self.cube.read, windows), strict=True))
-        labels = np.stack([self.labels.read(window) for window in windows])
+            found = [recent.read(self.workspace.store.url, window, shape, self._planes) for window in windows]
+        images, valid, labels, *sure = (np.stack(part) for part in zip(*found, strict=True))
         told = np.broadcast_to(self.labels.told, (len(windows), len(self.labels.told)))
-        sure = [part for part in map(self.labels.sure, windows) if part is not None]
-        return Chips(images, labels, valid, told, np.stack(sure) if sure else None)
+        return Chips(images, labels, valid, told, *sure)
+
+    def _planes(self, window: Window) -> Planes:
+        """Image, valid, labels of a window, and how sure they are where that counts."""
+        sure = self.labels.sure(window)
+        return (*self.cube.read(window), self.labels.read(window), *([] if sure is None else [sure]))
 
 
 def open_fields(params: TrainParams, workspaces: Sequence[str]) -> list[Field]:
@@ -167,7 +173,7 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
 
     Of several processes each draws its own share of what one would draw.
     """
-    area = np.array([len(f.plan.training) for f in fields], float)
+    area, recent = np.array([len(f.plan.training) for f in fields], float), RecentCells()
 
     def draw(step: int) -> Chips:
         rng = np.random.default_rng([params.seed, step])
@@ -179,7 +185,7 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
         ]
         own = drawn[rank.number :: rank.count]
         parts = [
-            fields[i].read([corner for number, corner in own if number == i], fields[i].plan.side)
+            fields[i].read([corner for number, corner in own if number == i], fields[i].plan.side, recent=recent)
             for i in sorted({number for number, _ in own})
         ]
         chips = Chips.join(parts)
@@ -193,5 +199,6 @@ def validation_of(fields: list[Field], chip: int) -> list[Chips]:
     everything = [(f, corner) for f in fields for corner in f.plan.validation]
     step = max(1, len(everything) // VALIDATION_CHIPS)
     chosen = everything[::step][:VALIDATION_CHIPS]
-    singles = [f.read([corner], chip) for f, corner in chosen]
+    recent = RecentCells()
+    singles = [f.read([corner], chip, recent=recent) for f, corner in chosen]
     return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]

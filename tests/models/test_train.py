@@ -75,12 +75,12 @@ class Killed(BaseException):
     """What ends a training in the midst of it."""
 
 
-def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=None, about=None, **settings):
+def run(folder, *, network=None, batches=draw, validate=(), resume=False, bar=None, about=None, threads=1, **settings):
     lessons, tell = about or ({}, lambda _: None)
     chosen = TrainSettings(**{"chip": 32} | settings)
     return train(
         network or network_of(), CARD, draw=batches, validate=validate, settings=chosen, folder=folder,
-        progress=bar or Bar(), resume=resume, lessons=lessons, tell=tell,
+        progress=bar or Bar(), resume=resume, lessons=lessons, tell=tell, threads=threads,
     )  # fmt: skip
 
 
@@ -160,6 +160,25 @@ def corrected(step):
 
 
 OLD, NEW = {"scenes": "s", "labels": "a"}, {"scenes": "s", "labels": "b"}
+
+
+@pytest.mark.parametrize("threads", [2, 5, 40])
+def test_as_many_threads_draw_as_may_and_batches_keep_their_order(tmp_path, threads):
+    """Those that come first take longest; none is drawn more than `threads` ahead."""
+    drawn, done, furthest = [], Bar(), []
+
+    def slow(step):
+        drawn.append(step)
+        furthest.append(step - done.steps)
+        time.sleep(0.02 if step % 3 == 0 else 0)
+        return draw(step)
+
+    alone = run(tmp_path / "a", steps=12)
+    many = run(tmp_path / "b", steps=12, batches=slow, threads=threads, bar=done)
+    assert [step.loss for step in many.history.steps] == [step.loss for step in alone.history.steps]
+    assert sorted(drawn) == list(range(12))
+    assert max(furthest) <= threads
+    assert threads == 40 or max(furthest) > 1
 
 
 def test_changed_labels_are_learnt_from_the_saved_weights(tmp_path):
