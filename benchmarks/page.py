@@ -43,6 +43,7 @@ ORDER = (
     "sam_decoder",
     "label_ids",
     "label_memory",
+    "evaluate",
     "training",
     "gpu",
 )

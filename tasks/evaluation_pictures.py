@@ -14,7 +14,7 @@ from tasks.page import embedded
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.grid import Window, crop_to, grown, whole
 from tasks.raster.ground import Ground
-from tasks.raster.picture import EMPTY, class_picture, coloured_picture, scene_picture
+from tasks.raster.picture import EMPTY, class_picture, coloured_pictures, scene_picture
 from tasks.scoring import Results
 from tasks.workspace import Workspace
 
@@ -39,12 +39,17 @@ class Pictures:
     def swipe(self) -> str:
         """Two pictures of the whole scene, one over the other up to where the pointer is."""
         window = whole(self.workspace.grid)
-        pictures = {
-            "map": embedded(class_picture(self.predicted, window, classes=self.classes, side=_SIDE)),
-            "truth": embedded(class_picture(self.true, window, classes=self.classes, side=_SIDE)),
-            "scene": embedded(scene_picture(self.workspace.cube(), window, side=_SIDE), kind="jpeg"),
-            "wrong": embedded(coloured_picture(lambda w: _errors(self.predicted(w), self.true(w)), window, side=_SIDE)),
-        }
+        palette = self.classes.palette()
+        palette[IGNORE] = EMPTY
+
+        def colour(ids: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+            return [palette[ids[..., 0]], palette[ids[..., 1]], _errors(ids[..., 0], ids[..., 1])]
+
+        drawn = coloured_pictures(
+            lambda part: np.stack([self.predicted(part), self.true(part)], axis=-1), colour, window, side=_SIDE
+        )
+        pictures = dict(zip(("map", "truth", "wrong"), map(embedded, drawn), strict=True))
+        pictures["scene"] = embedded(scene_picture(self.workspace.cube(), window, side=_SIDE), kind="jpeg")
         options = [
             "".join(f"<option{' selected' if name == chosen else ''}>{name}</option>" for name in pictures)
             for chosen in ("map", "truth")
@@ -114,7 +119,7 @@ class Pictures:
 
 
 def _errors(predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(y, x, 3): right pixels pale, wrong ones red, those that do not count white."""
+    """(..., 3): right pixels pale, wrong ones red, those that do not count white."""
     known = (predicted != IGNORE) & (true != IGNORE)
     colours = np.array([EMPTY, _RIGHT, _WRONG], np.uint8)
     found: NDArray[np.uint8] = colours[known.astype(np.uint8) + (known & (predicted != true))]

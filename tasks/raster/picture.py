@@ -16,6 +16,8 @@ from tasks.raster.grid import Window, windows
 RGB = ("red", "green", "blue")
 EMPTY = (255, 255, 255)
 """The colour of nodata."""
+SAMPLES = 4
+"""Pixels along each side of a square that a small picture's pixel is the mean of, at most."""
 
 
 def rgb_bands(names: Sequence[str]) -> tuple[int, ...]:
@@ -63,29 +65,55 @@ def class_picture(
     """A window of a class raster in its colours, shrunk as `scene_picture` does; (y, x, 3) uint8."""
     palette = classes.palette()
     palette[IGNORE] = EMPTY
-    return _shrink(lambda part: palette[read(part)], window, side=side)
+    return _shrink(lambda part: read(part)[..., None], window, side=side, colour=lambda ids: palette[ids[..., 0]])
 
 
-def coloured_picture(read: Callable[[Window], NDArray[np.uint8]], window: Window, *, side: int) -> NDArray[np.uint8]:
-    """A window of colours (y, x, 3), shrunk as `scene_picture` does."""
-    return _shrink(read, window, side=side)
+def coloured_pictures(
+    read: Callable[[Window], NDArray[np.uint8]],
+    colour: Callable[[NDArray[np.uint8]], Sequence[NDArray[np.uint8]]],
+    window: Window,
+    *,
+    side: int,
+) -> list[NDArray[np.uint8]]:
+    """Several pictures (y, x, 3) of one window, each shrunk as `scene_picture` does, out of one pass over it.
+
+    Args:
+        read: gives rasters (y, x, raster) of a part.
+        colour: makes pictures (..., 3) of (..., raster).
+        window: of the scene.
+        side: pixels of the longer side, at most.
+    """
+    whole = _shrink(read, window, side=side, colour=lambda ids: np.concatenate(colour(ids), axis=-1))
+    return [np.ascontiguousarray(whole[..., n : n + len(RGB)]) for n in range(0, whole.shape[-1], len(RGB))]
 
 
-def _shrink(read: Callable[[Window], NDArray[np.uint8]], window: Window, *, side: int) -> NDArray[np.uint8]:
+def _shrink(
+    read: Callable[[Window], NDArray[np.uint8]],
+    window: Window,
+    *,
+    side: int,
+    colour: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda pixels: pixels,
+) -> NDArray[np.uint8]:
+    """Squares of pixels become one, the mean of their colours; of large squares, pixels spread evenly over them."""
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     factor = -(-max(shape) // side)
     tall, wide = (min(factor, n) for n in shape)  # a strip thinner than the factor keeps one row
-    out = np.zeros((shape[0] // tall, shape[1] // wide, len(RGB)), np.uint8)
-    for small_rows, small_cols in windows(out.shape[:2], max(BLOCK // factor, 1)):
+    small, out = (shape[0] // tall, shape[1] // wide), None
+    down, across = (-(-n // SAMPLES) for n in (tall, wide))
+    for small_rows, small_cols in windows(small, max(BLOCK // factor, 1)):
         pixels = read(
             (
                 slice(rows.start + small_rows.start * tall, rows.start + small_rows.stop * tall),
                 slice(cols.start + small_cols.start * wide, cols.start + small_cols.stop * wide),
             )
         )
-        squares = pixels.reshape(pixels.shape[0] // tall, tall, pixels.shape[1] // wide, wide, len(RGB))
-        out[small_rows, small_cols] = squares.mean(axis=(1, 3)).round().astype(np.uint8)
+        squares = pixels.reshape(pixels.shape[0] // tall, tall, pixels.shape[1] // wide, wide, -1)
+        coloured = colour(squares[:, down // 2 :: down, :, across // 2 :: across])
+        if out is None:
+            out = np.zeros((*small, coloured.shape[-1]), np.uint8)
+        out[small_rows, small_cols] = coloured.mean(axis=(1, 3)).round().astype(np.uint8)
+    assert out is not None
     return out
 
 
