@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -299,15 +298,12 @@ def test_the_shipped_model_is_small_and_carries_its_score(name):
     assert all(np.isfinite(t.numpy()).all() for t in network.state_dict().values() if t.is_floating_point())
 
 
-def test_the_shipped_model_knows_the_scenes_it_learnt_from(tmp_path):
+def test_the_shipped_model_knows_the_scenes_it_learnt_from(tmp_path, data):
     """Else scores on them would pass for evidence: what a scene's fingerprint is must not change behind its back."""
     from tasks.model import default_model, trained_here
     from tasks.raster.dubai import write_scene
 
-    data = Path(__file__).parents[2].parent / "shared" / "data" / "dubai"
-    if not data.is_dir():
-        pytest.skip("the Dubai scenes are not on this machine")
-    scene, _ = write_scene(data, 2, tmp_path)
+    scene, _ = write_scene(data / "dubai", 2, tmp_path)
     steps.ingest(IngestParams(scenes=(str(scene),)), str(tmp_path / "ws"), run=ClusterParams(), progress=Silent())
     workspace = open_workspace(open_store(str(tmp_path / "ws")))
     assert trained_here(load_card(default_model()), workspace, workspace.cube())
