@@ -27,7 +27,7 @@ from infra.settings import settings
 from infra.store import open_store
 from tasks import few_shot_labeler
 from tasks.label_params import LabelParams
-from tasks.params import ClusterParams, DeviceParams, IngestParams, PredictParams, RunParams, TrainParams
+from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.appearance import appearance
 from tasks.raster.classes import DEFAULT_CLASSES, IGNORE
 from tasks.raster.dubai import write_scene
@@ -123,7 +123,7 @@ def readings(number: int, draw: int, folder: Path, *, network: int) -> Iterator[
         steps.label(taught, str(workspace), run=RunParams(), progress=Silent())
         model = folder / f"model{number}-{draw}"
         training = TrainParams(steps=network, validation_share=0.0)
-        steps.train(training, [str(workspace)], model, run=DeviceParams(), progress=Silent())
+        steps.train(training, [str(workspace)], model, run=RunParams(), progress=Silent())
         steps.predict(PredictParams(model=(str(model),)), str(workspace), run=RunParams(), progress=Silent())
         steps.mosaic(str(workspace), progress=Silent())
         with rasterio.open(workspace / "products" / "classes.tif") as source:

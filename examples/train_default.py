@@ -14,7 +14,7 @@ from flows import steps
 from flows.terminal import PlainLines
 from infra.settings import settings
 from tasks.label_params import LabelParams
-from tasks.params import ClusterParams, DeviceParams, IngestParams, RunParams, TrainParams
+from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams
 from tasks.raster.dubai import write_scene
 
 TILES = (1, 2, 3, 4, 5, 6)
@@ -36,7 +36,7 @@ def main() -> None:
         steps.label(LabelParams(method=("truth",), truth=str(truth)), workspace, run=RunParams(), progress=progress)
         workspaces.append(workspace)
     recipe = TrainParams(steps=3000, minutes=options.minutes, weights="float16", threads=options.threads, tile=512)
-    print(steps.train(recipe, workspaces, options.out / "model", run=DeviceParams(), progress=progress))
+    print(steps.train(recipe, workspaces, options.out / "model", run=RunParams(), progress=progress))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from flows.workspace_cli import Workspace, clean, collect, export, review, statu
 from tasks.label_params import LabelParams
 from tasks.params import (
     ClusterParams,
-    DeviceParams,
     EvaluateParams,
     IngestParams,
     MosaicParams,
@@ -50,7 +49,6 @@ Flat = Parameter(name="*")
 
 
 Run = Annotated[RunParams, Flat]
-On = Annotated[DeviceParams, Flat]
 Across = Annotated[ClusterParams, Flat]
 Out = Annotated[str, Parameter(name="--out", help="The workspace: a folder, or s3://bucket/prefix.")]
 ModelFolder = Annotated[Path, Parameter(help="The model's folder.")]
@@ -141,7 +139,7 @@ def label(workspace: Workspace, params: Annotated[LabelParams, Flat] = LabelPara
 
 @app.command
 def train(workspaces: list[str], /, *, out: ModelFolder, params: Annotated[TrainParams, Flat] = TrainParams(),
-          run: On = DeviceParams(), show: Show = Show()) -> None:  # fmt: skip
+          run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
     """Train a network on the labels of workspaces."""
     with show.speak("train") as (outcome, progress):
         done = steps.train(params, workspaces, out, run=run, progress=progress)

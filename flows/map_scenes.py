@@ -15,7 +15,6 @@ from infra.lease import hold
 from infra.store import open_store
 from tasks.label_params import LabelParams
 from tasks.params import (
-    DeviceParams,
     EvaluateParams,
     IngestParams,
     PredictParams,
@@ -85,7 +84,7 @@ def _map(
     if train is not None:
         model = f"{out}/model"
         share = next(shares)
-        given = {"workspaces": [out], "out": model, "params": train, "run": DeviceParams(device=run.device)}
+        given = {"workspaces": [out], "out": model, "params": train, "run": run}
         if not run_on_gpu_pool("train-model", given):
             tasks.train(train, [out], model, run, share)
         products["model"] = model

@@ -12,7 +12,6 @@ from flows.artifacts import PrefectProgress, Share
 from tasks.label_params import DemoScenes, LabelParams
 from tasks.params import (
     ClusterParams,
-    DeviceParams,
     EvaluateParams,
     IngestParams,
     PredictParams,
@@ -39,7 +38,7 @@ def label(params: LabelParams, out: str, run: RunParams, share: Share) -> str:
 
 
 @task(name="train", **_STEP)
-def train(params: TrainParams, workspaces: list[str], out: str, run: DeviceParams, share: Share) -> str:
+def train(params: TrainParams, workspaces: list[str], out: str, run: RunParams, share: Share) -> str:
     """A network from labels; returns the model's folder."""
     return steps.train(params, workspaces, Path(out), run=run, progress=PrefectProgress(share)).model
 

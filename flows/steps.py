@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import (
     ClusterParams,
-    DeviceParams,
     EvaluateParams,
     IngestParams,
     LeaseParams,
@@ -76,11 +75,17 @@ def label(params: LabelParams, out: str, *, run: RunParams, progress: Progress) 
             return step(params, store, grip=lease.grip, cluster=cluster, device=run.device, progress=progress)
 
 
-def train(params: TrainParams, workspaces: list[str], out: Path, *, run: DeviceParams, progress: Progress) -> Trained:
-    """A network from labels."""
-    from tasks.train import train as step
+def train(params: TrainParams, workspaces: list[str], out: Path, *, run: RunParams, progress: Progress) -> Trained:
+    """A network from labels; on a worker where the run names a cluster of other machines, else here."""
+    if run.cluster in {"lanes", "processes", "cuda"}:
+        from tasks.train import train as step
 
-    return step(params, workspaces, out, device=run.device, progress=progress)
+        return step(params, workspaces, out, device=run.device, progress=progress)
+    from infra.cluster import open_cluster
+    from tasks.train_elsewhere import train_elsewhere
+
+    with open_cluster(run.cluster, workers=1, device="cuda" if run.device == "cuda" else "cpu") as cluster:
+        return train_elsewhere(params, workspaces, out, device=run.device, cluster=cluster, progress=progress)
 
 
 def predict(params: PredictParams, out: str, *, run: RunParams, progress: Progress) -> Predicted:

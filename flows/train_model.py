@@ -6,12 +6,12 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out
-from tasks.params import DeviceParams, TrainParams
+from tasks.params import RunParams, TrainParams
 
 
 @flow(name="train-model")
 def train_model(
-    workspaces: list[str], out: str, params: TrainParams = TrainParams(), run: DeviceParams = DeviceParams()
+    workspaces: list[str], out: str, params: TrainParams = TrainParams(), run: RunParams = RunParams()
 ) -> str:
     """Train a network on the labels of workspaces.
 

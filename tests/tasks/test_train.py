@@ -21,7 +21,7 @@ from models.predictor import load_predictor
 from models.ranks import Rank
 from tasks.disagreement import measure
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import ClusterParams, DeviceParams, IngestParams, PredictParams, RunParams, TrainParams
+from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.grid import whole
 from tasks.train_fields import drawer, open_fields
 from tasks.workspace import open_workspace
@@ -29,7 +29,7 @@ from tasks.workspace import open_workspace
 RECIPE = {"architecture": "unet", "start": "random", "steps": 4, "batch": 2, "chip": 64, "tile": 128, "threads": 1}
 
 
-CPU = DeviceParams(device="cpu")
+CPU = RunParams(device="cpu")
 CORNER = (450_000, 5_399_808, 450_192, 5_400_000)
 """384 x 384 pixels: what takes long is to measure the seams, on every pixel and with every margin."""
 

@@ -1,0 +1,55 @@
+"""Train on a worker of a cluster, as one with a GPU: the worker reads the workspaces and writes the model itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+from infra.cluster import Cluster, Job
+from infra.errors import UnusableInput
+from infra.progress import Progress, Silent
+from infra.storage import make_folder
+from infra.store import open_store
+from models.resume import STATE_NAME
+from tasks.params import TrainParams
+from tasks.recipe_file import filled
+from tasks.train import Trained, train
+
+MARK = "training.job"
+"""Names the job that a state in the folder is of: a job that runs again, after a worker's death, goes on from it."""
+
+
+def train_elsewhere(
+    params: TrainParams, workspaces: list[str], out: Path, *, device: str, cluster: Cluster, progress: Progress
+) -> Trained:
+    """Send a training to a cluster, and wait for it.
+
+    Raises:
+        UnusableInput: as `tasks.train.train`; or the worker does not see the model's folder.
+        GeoloomError: the worker died again and again.
+    """
+    params = filled(params)
+    make_folder(out)
+    token = uuid4().hex
+    (out / MARK).write_text(token)
+    places = [open_store(name).url for name in workspaces]
+    progress.note(f"Training on a worker of the cluster; {out} holds its history and its state meanwhile.")
+    found: list[Trained] = []
+    try:
+        job = Job("train", _train, (params, places, out.absolute(), device, token))
+        cluster.run([job], done=lambda _job, result: found.append(result))
+    finally:
+        (out / MARK).unlink(missing_ok=True)
+    return found[0]
+
+
+def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> Trained:
+    mark = out / MARK
+    if not mark.is_file() or not mark.read_text().startswith(token):
+        raise UnusableInput(
+            f"The worker does not see {out} as it is here; give --out on a file system that all machines share."
+        )
+    if mark.read_text() != token and (out / STATE_NAME).is_file():
+        params = params.model_copy(update={"resume": True})
+    mark.write_text(f"{token} begun")
+    return train(params, workspaces, out, device=device, progress=Silent())
