@@ -45,6 +45,7 @@ ORDER = (
     "label_memory",
     "evaluate",
     "training",
+    "ablation",
     "gpu",
 )
 """The order of sections; names that are not here follow."""

@@ -1,0 +1,165 @@
+"""What each part of a recipe brings, on folds of Dubai's tiles 1 to 6: trained on some, scored on the others, whole.
+
+    python -m benchmarks.ablation [--recipes usual,...] [--folds 25,14,36] [--seeds 0] [--steps 800] [--threads 1]
+
+A fold names the tiles that are scored; the network learns from the rest. Every run is kept as JSON, and is not made
+again; one that was interrupted goes on where it stopped. The table is of all runs of these steps. Tile 8 is not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from benchmarks.page import Result, number, parser, publish
+from flows import steps
+from infra.progress import Silent
+from infra.settings import settings
+from infra.store import open_store
+from models.metrics import Confusion
+from models.resume import STATE_NAME
+from tasks.label_params import LabelParams
+from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictParams, RunParams, TrainParams
+from tasks.raster.dubai import write_scene
+
+TILES = (1, 2, 3, 4, 5, 6)
+CLASSES = ("building", "road", "land", "vegetation", "water")
+LITE2 = "tu-tf_efficientnet_lite2"
+RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "usual": (
+        "cross-entropy, flips, turns, scale and light",
+        {"loss": {"dice": 0.0}, "balance": "none", "draw": "area", "augment": {"blur": 0.0, "noise": 0.0}},
+    ),
+    "default": ("soft Dice, classes weighed by the root of their frequency and drawn alike, blur, noise", {}),
+    "wide zoom": ("zoom 0.5 to 2 instead of 0.7 to 1.4", {"augment": {"zoom": [0.5, 2.0]}}),
+    "lovasz": ("Lovász for Dice", {"loss": {"dice": 0.0, "lovasz": 1.0}}),
+    "light": (
+        "twice the change of light",
+        {"augment": {"brightness": 0.6, "colour": 0.3, "contrast": 0.5, "gamma": 2.0}},
+    ),
+    "lite2": ("EfficientNet-Lite2", {"encoder": LITE2}),
+    "context": ("chips of 512², half as many a step, half the steps", {"chip": 512, "batch": 4}),
+    "unweighed": ("no weights of classes", {"balance": "none"}),
+    "undrawn": ("chips drawn evenly from the area", {"draw": "area"}),
+    "neither": ("neither weights nor drawing by class", {"balance": "none", "draw": "area"}),
+    "paste": ("objects pasted from other chips into a third", {"augment": {"paste": 0.33}}),
+    "cutout": ("holes in half of the chips", {"augment": {"cutout": 0.5}}),
+}
+"""What is added to, or left out of, the default recipe."""
+
+
+def main() -> None:
+    """Train and score what is missing, tell."""
+    words = parser("ablation", __doc__)
+    words.add_argument("--recipes", type=lambda text: text.split(","), default=["usual", "default"])
+    words.add_argument("--folds", type=lambda text: text.split(","), default=["25", "14", "36"])
+    words.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[0])
+    words.add_argument("--steps", type=int, default=800)
+    words.add_argument("--threads", type=int, default=None)
+    options = words.parse_args()
+    for seed in options.seeds:
+        for recipe in options.recipes:
+            for fold in options.folds:
+                run = _run(options.out, recipe, fold, seed, options.steps, options.threads)
+                print(recipe, fold, seed, number(_mean_iou([run])), flush=True)
+    publish(_result(_all_runs(options.out, options.steps), options.steps), options)
+
+
+def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int | None) -> dict[str, Any]:
+    """One training and its scores, by tile: confusion matrices."""
+    kept = _folder(out, count) / f"{recipe}-{fold}-{seed}.json"
+    if kept.is_file():
+        done: dict[str, Any] = json.loads(kept.read_text())
+        return done
+    held = [int(tile) for tile in fold]
+    model = out / "models" / f"ablation-{count}-{recipe}-{fold}-{seed}".replace(" ", "-")
+    changes = RECIPES[recipe][1]
+    params = TrainParams.model_validate(
+        {"steps": count // 2 if recipe == "context" else count, "seed": seed, "threads": threads, "keep": "last",
+         "validation_share": 0, "resume": (model / STATE_NAME).is_file()} | changes
+    )  # fmt: skip
+    learn = [str(_workspace(out, tile)) for tile in TILES if tile not in held]
+    trained = steps.train(params, learn, model, run=RunParams(), progress=Silent())
+    matrices = {str(tile): _score(out, tile, model) for tile in held}
+    found = {"recipe": recipe, "fold": fold, "seed": seed, "steps": trained.steps, "matrices": matrices}
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def _folder(out: Path, count: int) -> Path:
+    folder = out / "results" / f"ablation-{count}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _workspace(out: Path, tile: int) -> Path:
+    """A tile with its truth for labels; made once."""
+    workspace = out / "workspaces" / f"dubai-{tile}"
+    if open_store(str(workspace)).exists("labels.zarr/zarr.json"):
+        return workspace
+    scene, truth = write_scene(settings().data_dir / "dubai", tile, out / "scenes")
+    steps.ingest(IngestParams(scenes=(str(scene),)), str(workspace), run=ClusterParams(), progress=Silent())
+    steps.label(LabelParams(method=("truth",), truth=str(truth)), str(workspace), run=RunParams(), progress=Silent())
+    return workspace
+
+
+def _score(out: Path, tile: int, model: Path) -> list[list[int]]:
+    """A tile mapped by a model that never saw it: pixels by true and predicted class."""
+    workspace = str(_workspace(out, tile))
+    steps.predict(PredictParams(model=(str(model),)), workspace, run=RunParams(), progress=Silent())
+    steps.mosaic(workspace, progress=Silent())
+    truth = str(out / "scenes" / f"dubai_{tile}_truth.tif")
+    done = steps.evaluate(EvaluateParams(truth=truth, also=("pixels",)), workspace, progress=Silent())
+    matrix: list[list[int]] = json.loads(Path(done.report).read_text())["confusion"]
+    return matrix
+
+
+def _all_runs(out: Path, count: int) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(_folder(out, count).glob("*.json"))]
+
+
+def _iou(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """IoU of each class over all tiles of the runs together."""
+    total = np.sum([np.array(m) for run in runs for m in run["matrices"].values()], axis=0)
+    counted = Confusion(len(total))
+    counted.matrix += total
+    return dict(zip(CLASSES, counted.scores().iou[1:], strict=True))
+
+
+def _mean_iou(runs: list[dict[str, Any]]) -> float:
+    return mean(_iou(runs).values())
+
+
+def _result(runs: list[dict[str, Any]], count: int) -> Result:
+    """A row for each recipe: over its folds together, the mean of its seeds, and how far those lie apart."""
+    rows, data = [], {}
+    for recipe, (what, _) in RECIPES.items():
+        own = [run for run in runs if run["recipe"] == recipe]
+        seeds = sorted({run["seed"] for run in own})
+        if not own:
+            continue
+        each = [_iou([run for run in own if run["seed"] == seed]) for seed in seeds]
+        means = [mean(one.values()) for one in each]
+        folds = ", ".join(sorted({run["fold"] for run in own}))
+        apart = f" ± {(max(means) - min(means)) / 2:.3f}" if len(means) > 1 else ""
+        cells = [number(mean(one[name] for one in each)) for name in CLASSES]
+        rows.append((recipe, what, folds, str(len(seeds)), f"{mean(means):.3f}{apart}", *cells))
+        data[recipe] = {"folds": folds, "seeds": seeds, "mean_iou": means, "iou": each}
+    return Result(
+        "ablation",
+        "What a recipe's parts bring",
+        f"Dubai's tiles 1 to 6 in folds: {count} steps on the tiles that a fold does not name, scored on those that it "
+        "names, mapped whole as `geoloom map` maps them. IoU over the tiles of all folds together.",
+        ("recipe", "what", "folds", "seeds", "mean IoU", *CLASSES),
+        tuple(rows),
+        data,
+    )
+
+
+if __name__ == "__main__":
+    main()
