@@ -42,6 +42,7 @@ RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
         "twice the change of light",
         {"augment": {"brightness": 0.6, "colour": 0.3, "contrast": 0.5, "gamma": 2.0}},
     ),
+    "slow encoder": ("a fifth of the learning rate for the encoder", {"encoder_rate": 0.2}),
     "lite2": ("EfficientNet-Lite2", {"encoder": LITE2}),
     "context": ("chips of 512², half as many a step, half the steps", {"chip": 512, "batch": 4}),
     "unweighed": ("no weights of classes", {"balance": "none"}),

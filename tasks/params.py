@@ -141,6 +141,15 @@ class TrainParams(Parameters):
     batch: int = Field(default=8, ge=1, le=1024, description="Chips a step.")
     chip: int = Field(default=256, ge=64, le=2048, multiple_of=32, description="Pixels a side of a training chip.")
     learning_rate: float = Field(default=1e-3, gt=0, lt=1, description="Peak learning rate of AdamW.")
+    encoder_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Factor of it for the encoder, whose weights may be worth keeping.",
+    )
+    average: float = Field(
+        default=0.99, ge=0, lt=1, description="Decay per step of the average of the weights that is kept; 0 for none."
+    )
     loss: LossRecipe = Field(default=LossRecipe(), description="The terms of the loss.")
     balance: Balance = Field(
         default="root",

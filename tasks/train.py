@@ -98,6 +98,8 @@ def _train(
         steps=params.steps,
         minutes=params.minutes,
         learning_rate=params.learning_rate,
+        encoder_rate=params.encoder_rate,
+        average=params.average,
         seed=params.seed,
         precision=precision_of(params, device),
         loss=params.loss,
