@@ -111,7 +111,7 @@ def parameters(out, world, model):
     return {
         "out": str(out),
         "ingest": {"scenes": [world.scene]},
-        "predict": {"model": str(model)},
+        "predict": {"model": [str(model)]},
         "evaluate": {"truth": world.truth},
     }
 
