@@ -54,8 +54,8 @@ class Views:
         images = batch.images
         if holed:  # what is data is moved as the image is
             images = torch.cat([images, batch.valid[:, None].to(images.dtype)], dim=1)
-        known = [batch.labels.to(images.dtype)] + ([] if batch.sure is None else [batch.sure])
-        masks = torch.stack(known, dim=1)
+        more = [part for part in (batch.sure, batch.objects) if part is not None]
+        masks = torch.stack([part.to(images.dtype) for part in (batch.labels, *more)], dim=1)
         images, masks = self._move(images, masks)
         if self._turns:
             for number in torch.rand(len(images)).round().nonzero().flatten().tolist():
@@ -70,7 +70,8 @@ class Views:
         images = self._light(images).masked_fill(~valid, 0.0)
         labels = masks[:, 0].round().long().masked_fill(~valid[:, 0], IGNORE)
         sure = None if batch.sure is None else masks[:, 1]
-        return replace(batch, images=images, labels=labels, valid=valid[:, 0], sure=sure)
+        objects = None if batch.objects is None else masks[:, -1].round().long().masked_fill(~valid[:, 0], 0)
+        return replace(batch, images=images, labels=labels, valid=valid[:, 0], sure=sure, objects=objects)
 
 
 class _Light(RandomGeneratorBase):

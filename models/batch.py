@@ -28,6 +28,8 @@ class Batch:
     """(n, class) bool: as `Chips.told`."""
     sure: Tensor | None
     """(n, y, x) float32, 0..1; all alike if None."""
+    objects: Tensor | None = None
+    """(n, y, x) int64, as `Chips.objects`; 0 where there is no data."""
 
     def parts(self, count: int) -> Iterator[Batch]:
         """The samples in so many parts, as even as can be; fewer where there are fewer samples."""
@@ -35,7 +37,8 @@ class Batch:
         for index in range(min(count, n)):
             which = slice(index * n // min(count, n), (index + 1) * n // min(count, n))
             sure = None if self.sure is None else self.sure[which]
-            yield Batch(self.images[which], self.labels[which], self.valid[which], self.told[which], sure)
+            objects = None if self.objects is None else self.objects[which]
+            yield Batch(self.images[which], self.labels[which], self.valid[which], self.told[which], sure, objects)
 
     @classmethod
     def of(cls, chips: Chips, card: ModelCard, device: torch.device) -> Batch:
@@ -44,4 +47,7 @@ class Batch:
         valid, told = torch.from_numpy(chips.valid).to(device), torch.from_numpy(chips.told).to(device)
         labels = torch.from_numpy(chips.labels).to(device).long().masked_fill(~valid, IGNORE)
         sure = None if chips.sure is None else torch.from_numpy(chips.sure).to(device)
-        return cls(images.to(device), labels, valid, told, sure)
+        objects = None
+        if chips.objects is not None:
+            objects = torch.from_numpy(chips.objects).to(device).long().masked_fill(~valid, 0)
+        return cls(images.to(device), labels, valid, told, sure, objects)

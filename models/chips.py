@@ -24,6 +24,8 @@ class Chips:
     """(n, class) which classes each sample's labels can tell: what they never tell is `other` to them."""
     sure: NDArray[np.float32] | None = None
     """(n, y, x) 0..1, how much each label counts; all alike if None."""
+    objects: NDArray[np.int32] | None = None
+    """(n, y, x) ids of objects within each sample, 0 = none; None where they are not learnt."""
 
     def __post_init__(self) -> None:
         """Check that they fit together."""
@@ -40,25 +42,32 @@ class Chips:
             )
         if self.sure is not None and (self.sure.shape != plane or self.sure.dtype != np.float32):
             raise ValueError(f"sure is {self.sure.dtype} {self.sure.shape}: expected float32 {plane}")
+        if self.objects is not None and (self.objects.shape != plane or self.objects.dtype != np.int32):
+            raise ValueError(f"objects is {self.objects.dtype} {self.objects.shape}: expected int32 {plane}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     @classmethod
     def join(cls, parts: Sequence[Chips]) -> Chips:
-        """One batch of several, in their order; where one says how sure it is, the others are certain."""
+        """One batch of several, in their order; where one says how sure it is, the others are certain.
+
+        Objects are told by all of them or by none.
+        """
         sure = None
         if any(part.sure is not None for part in parts):
             sure = np.concatenate([np.ones(p.labels.shape, np.float32) if p.sure is None else p.sure for p in parts])
         images, labels, valid, told = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels", "valid", "told")
         )
-        return cls(images, labels, valid, told, sure)
+        known = [part.objects for part in parts if part.objects is not None]
+        return cls(images, labels, valid, told, sure, np.concatenate(known) if known else None)
 
     def part(self, which: slice) -> Chips:
         """Some of the samples."""
         sure = None if self.sure is None else self.sure[which]
-        return Chips(self.images[which], self.labels[which], self.valid[which], self.told[which], sure)
+        objects = None if self.objects is None else self.objects[which]
+        return Chips(self.images[which], self.labels[which], self.valid[which], self.told[which], sure, objects)
 
 
 Draw: TypeAlias = Callable[[int], Chips]

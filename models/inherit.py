@@ -39,7 +39,9 @@ def inherit(
         if tensor.shape == more[name].shape:
             tensor.copy_(learnt[name])
             continue
-        for mine, klass in enumerate(classes):  # its first axis is that of the classes
+        rows = tensor.unflatten(0, (len(classes), -1))  # its first axis is that of the classes, or of numbers for each
+        source_rows = learnt[name].unflatten(0, (len(known), -1))
+        for mine, klass in enumerate(classes):
             if klass in known:
-                tensor[mine] = learnt[name][known.index(klass)]
+                rows[mine] = source_rows[known.index(klass)]
     return network

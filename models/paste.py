@@ -24,7 +24,8 @@ def pasted(chips: Chips, *, share: float, rng: np.random.Generator) -> Chips:
     """Chips of which some have got objects of another, each where it lay there.
 
     An object is a connected part of a class that lies whole within its chip; what is `other` is none. It is pasted with
-    its pixels and its certainty, where both chips have data, if the other's labels can tell its class.
+    its pixels, its certainty and the objects that it is told to be, where both chips have data, if the other's labels
+    can tell its class.
 
     Args:
         chips: a batch; not changed.
@@ -33,6 +34,7 @@ def pasted(chips: Chips, *, share: float, rng: np.random.Generator) -> Chips:
     """
     images, labels = chips.images.copy(), chips.labels.copy()
     sure = None if chips.sure is None else chips.sure.copy()
+    objects = None if chips.objects is None else chips.objects.copy()
     for taker in np.flatnonzero(rng.random(len(chips)) < share):
         giver = int(rng.integers(len(chips)))
         for klass, whole in _objects(chips.labels[giver], rng):
@@ -43,7 +45,10 @@ def pasted(chips: Chips, *, share: float, rng: np.random.Generator) -> Chips:
             labels[taker][mask] = klass
             if sure is not None and chips.sure is not None:
                 sure[taker][mask] = chips.sure[giver][mask]
-    return replace(chips, images=images, labels=labels, sure=sure)
+            if objects is not None and chips.objects is not None:
+                given = chips.objects[giver][mask]
+                objects[taker][mask] = np.where(given > 0, given + objects[taker].max(), 0)
+    return replace(chips, images=images, labels=labels, sure=sure, objects=objects)
 
 
 def _objects(label: NDArray[np.uint8], rng: np.random.Generator) -> list[tuple[int, NDArray[np.bool_]]]:

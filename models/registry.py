@@ -31,14 +31,15 @@ _SMP = (
     "upernet",
     "segformer",
 )
+MASK_RCNN = "mask-rcnn"
 HALVED_FIVE_TIMES = 32
-"""The stride of smp's networks, and of ours that has such an encoder."""
+"""The stride of smp's networks, and of ours that have such an encoder."""
 DEFAULT_ENCODER = "tu-tf_efficientnet_lite0"
 
 
 def architectures() -> tuple[str, ...]:
     """Every name that `build` takes."""
-    return (*_OWN, *(f"smp-{name}" for name in _SMP))
+    return (*_OWN, MASK_RCNN, *(f"smp-{name}" for name in _SMP))
 
 
 def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, classes: int) -> nn.Module:
@@ -47,7 +48,7 @@ def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, 
     Args:
         architecture: one of `architectures()`.
         arguments: what shapes the network: `width` and `depth` of "unet", `width` of "tiny", `encoder` of
-            "lite-unet" (one of `models.lite_unet.LITE`); for "smp-..." the `encoder` (a name that
+            "lite-unet" (one of `models.lite_unet.LITE`); for "mask-rcnn" and "smp-..." the `encoder` (a name that
             segmentation-models-pytorch knows, "tu-" before timm's) and its class's own, such as `decoder_channels`.
         bands: planes of the image.
         classes: planes of the logits.
@@ -62,7 +63,12 @@ def build(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, 
         return network
     if architecture not in architectures():
         raise UnusableInput(f"Architecture {architecture!r} is not known: choose one of {', '.join(architectures())}.")
-    return _build_smp(architecture, arguments, bands=bands, classes=classes)
+    return _build_around(architecture, arguments, bands=bands, classes=classes)
+
+
+def learns_objects(architecture: str) -> bool:
+    """Whether an architecture learns objects one by one, by a loss of its own: chips must then tell them apart."""
+    return architecture == MASK_RCNN
 
 
 def takes_encoder(architecture: str) -> bool:
@@ -84,7 +90,8 @@ def network_stride(architecture: str, arguments: Mapping[str, JsonValue]) -> int
     return HALVED_FIVE_TIMES
 
 
-def _build_smp(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, classes: int) -> nn.Module:
+def _build_around(architecture: str, arguments: Mapping[str, JsonValue], *, bands: int, classes: int) -> nn.Module:
+    """A network around an encoder of segmentation-models-pytorch."""
     import segmentation_models_pytorch as smp  # +190 MB: only who builds such a network pays
     import timm
 
@@ -97,12 +104,19 @@ def _build_smp(architecture: str, arguments: Mapping[str, JsonValue], *, bands: 
             f"Encoder {encoder!r} is not known: choose one of segmentation-models-pytorch's, such as resnet18 or "
             f"mobilenet_v2, or one of timm's with tu- before its name, such as {DEFAULT_ENCODER}."
         )
-    kind = smp.MODEL_ARCHITECTURES_MAPPING[architecture.removeprefix("smp-")]
     rest = {name: value for name, value in arguments.items() if name != "encoder"}
-    fixed = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs")
-    _check_arguments(architecture, rest, kind, fixed=fixed)
-    keywords = {"encoder_name": encoder, "encoder_weights": None, **rest}
-    network: nn.Module = _try(architecture, kind, {**keywords, "in_channels": bands, "classes": classes})
+    network: nn.Module
+    if architecture == MASK_RCNN:
+        from models.mask_rcnn import MaskRCNN
+
+        _check_arguments(architecture, rest, MaskRCNN, fixed=("encoder",))
+        network = _try(architecture, MaskRCNN, {"encoder": encoder, **rest}, bands, classes)
+    else:
+        kind = smp.MODEL_ARCHITECTURES_MAPPING[architecture.removeprefix("smp-")]
+        fixed = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs")
+        _check_arguments(architecture, rest, kind, fixed=fixed)
+        keywords = {"encoder_name": encoder, "encoder_weights": None, **rest}
+        network = _try(architecture, kind, {**keywords, "in_channels": bands, "classes": classes})
     reduction = getattr(network.encoder, "output_stride", None)
     if not isinstance(reduction, int) or HALVED_FIVE_TIMES % reduction:
         raise UnusableInput(

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from infra.errors import GeoloomError
 from models.average import Average
@@ -26,15 +26,13 @@ from models.card import ModelCard
 from models.checkpoint import write_durably
 from models.chips import Chips, Draw
 from models.history import Check, History, Step
+from models.lesson import OWN_LOSS, Lesson
 from models.logs import NO_LOGS, Logs
-from models.losses import fold, segmentation_loss
+from models.losses import fold
 from models.metrics import Confusion
 from models.ranks import ALONE, Rank, Together, open_fabric
 from models.recipe import TrainSettings
 from models.resume import Progress, load_state, save_state
-
-if TYPE_CHECKING:
-    from models.augment import Views
 
 HISTORY_NAME = "history.json"
 
@@ -84,7 +82,7 @@ def train(
     Several processes may do so together: each with its own share of each batch, and the leading one writes and tells.
 
     Args:
-        network: from normalised images to logits; trained in place.
+        network: from normalised images to logits; trained in place, by its own loss where it has one (`models.lesson`).
         card: its bands, mean, std and classes are those of the batches.
         draw: the batch of each step, called ahead, in threads.
         validate: batches to measure on, never learnt from; may be empty.
@@ -108,11 +106,10 @@ def train(
     """
     fabric = open_fabric(device, settings.precision, rank)
     together = Together(fabric, rank)
-    network.to(memory_format=torch.channels_last)  # 1.7 s a step instead of 2.6 (EfficientNet-Lite0, 8 x 256², 2 cores)
-    wrapped, optimizer = fabric.setup(network, torch.optim.AdamW(_groups(network, settings), lr=settings.learning_rate))
+    wrapped, optimizer = _set_up(fabric, network, settings)
     average = Average(network, decay=settings.average)
     best = copy.deepcopy(average.network) if validate and settings.keep == "best" else None
-    lesson = _Lesson(settings, fabric.device)
+    lesson = Lesson(settings, fabric.device)
 
     networks = {"network": network, "average": average.network} | ({} if best is None else {"best": best})
     state = {"settings": settings, "lessons": lessons, "networks": networks, "optimizer": optimizer}
@@ -182,6 +179,15 @@ def _ahead(draw: Draw, *, first: int, last: int, threads: int) -> Iterator[Itera
         yield batches()
 
 
+def _set_up(fabric: Fabric, network: nn.Module, settings: TrainSettings) -> tuple[Any, Any]:
+    """The network as Fabric runs it, and what moves its weights."""
+    network.to(memory_format=torch.channels_last)  # 1.7 s a step instead of 2.6 (EfficientNet-Lite0, 8 x 256², 2 cores)
+    wrapped, optimizer = fabric.setup(network, torch.optim.AdamW(_groups(network, settings), lr=settings.learning_rate))
+    if hasattr(network, OWN_LOSS):
+        wrapped.mark_forward_method(OWN_LOSS)  # in the precision, and with the other processes, as forward is
+    return wrapped, optimizer
+
+
 def _groups(network: nn.Module, settings: TrainSettings) -> list[dict[str, object]]:
     """Parameters by learning-rate factor and decay: biases and normalisation (one axis or none) do not decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -206,55 +212,15 @@ def _require_numbers(loss: float, norm: float, *, at: int, rate: float, saved: b
         )
 
 
-class _Lesson:
-    """What is made of a batch before the network sees it, and what of the network's answer."""
-
-    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
-        self._settings = settings
-        self._weights = None if settings.class_weights is None else torch.tensor(settings.class_weights, device=device)
-        self._views: dict[int, Views] = {}
-
-    def view(self, batch: Batch) -> Batch:
-        """Another view of each sample."""
-        how, seen = self._settings.augment, batch.images.shape[-1]
-        if how is None:
-            return batch
-        from models.augment import Views  # kornia takes a second and 100 MB: only who trains pays
-
-        if seen not in self._views:
-            self._views[seen] = Views(how, chip=self._settings.chip, seen=seen)
-        return self._views[seen](batch)
-
-    def learn(self, network: nn.Module, batch: Batch, fabric: Fabric) -> float:
-        """Add up the gradients of a batch, part by part; returns its loss."""
-        network.train()
-        value = 0.0
-        parts = list(batch.parts(self._settings.accumulate))
-        for number, part in enumerate(parts, 1):
-            with fabric.no_backward_sync(network, enabled=number < len(parts)):  # type: ignore[arg-type]  # it is Fabric's
-                logits = network(part.images.contiguous(memory_format=torch.channels_last))  # (n, class, y, x)
-                loss = self.loss(logits, part) * (len(part.images) / len(batch.images))
-                fabric.backward(loss)
-            value += loss.item()
-        return value
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """How wrong the network is."""
-        told = None if bool(batch.told.all()) else batch.told
-        return segmentation_loss(
-            logits, batch.labels, self._settings.loss, weights=self._weights, sure=batch.sure, told=told
-        )
-
-
 @torch.inference_mode()
-def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: ModelCard, lesson: _Lesson) -> Check:
+def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: ModelCard, lesson: Lesson) -> Check:
     """Loss (mean over batches) and IoU of the averaged weights, in float32, by what the labels can tell."""
     confusion = Confusion(len(card.classes))
     losses: list[float] = []
     for chips in batches:
         batch = Batch.of(chips, card, next(network.parameters()).device)
         logits = network(batch.images.contiguous(memory_format=torch.channels_last))
-        losses.append(lesson.loss(logits, batch).item())
+        losses.append(lesson.loss(network, batch, logits=logits).item())
         told = fold(logits.float(), batch.told)
         confusion.add(batch.labels.cpu().numpy(), told.argmax(dim=1).cpu().numpy())
     scores = confusion.scores()

@@ -124,10 +124,13 @@ class TrainParams(Parameters):
         default=None, description="A TOML file with any of these options; those that are given beside it win."
     )
     architecture: str = Field(
-        default="lite-unet", description="lite-unet, unet, or smp-unet, smp-fpn, smp-deeplabv3plus, ..."
+        default="lite-unet", description="lite-unet, unet, mask-rcnn, or smp-unet, smp-fpn, smp-deeplabv3plus, ..."
     )
     encoder: str = Field(
-        default="tu-tf_efficientnet_lite0", description="The encoder of a lite-unet or an smp-* network."
+        default="tu-tf_efficientnet_lite0", description="The encoder of a lite-unet, mask-rcnn or smp-* network."
+    )
+    objects: Names = Field(
+        default=("building",), min_length=1, description="mask-rcnn: classes whose objects are learnt one by one."
     )
     start: str = Field(
         default="imagenet",

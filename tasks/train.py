@@ -24,6 +24,7 @@ from models.machine import has_bfloat16
 from models.predictor import Predictor
 from models.ranks import Rank
 from models.recipe import Keep, TrainSettings
+from models.registry import learns_objects
 from models.temperature import fit_temperature
 from models.train import TrainResult
 from models.train import train as run_loop
@@ -31,7 +32,7 @@ from tasks.disagreement import choose_seams
 from tasks.params import TrainParams
 from tasks.raster.cube import Cube
 from tasks.recipe_file import filled
-from tasks.train_begin import begin, recipe_of
+from tasks.train_begin import architecture_of, begin, recipe_of
 from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of, weights_of
 
 DRAWING = 8
@@ -88,7 +89,7 @@ def _train(
 ) -> Trained | None:
     """What each of the processes of a training does; the first one writes the model."""
     rank = Rank(number, count, port)
-    fields = open_fields(params, workspaces)
+    fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
         network, card = begin(params, fields, progress=progress)

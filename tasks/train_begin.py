@@ -12,7 +12,7 @@ from torch import nn
 
 from infra.errors import UnusableInput
 from infra.progress import Progress
-from models.card import ModelCard
+from models.card import ModelCard, load_card
 from models.checkpoint import load_model
 from models.inherit import inherit
 from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
@@ -24,6 +24,17 @@ from tasks.raster.grid import ground_resolution
 from tasks.train_fields import Field
 
 
+def architecture_of(params: TrainParams) -> str:
+    """The architecture that is trained: a model's, where a training starts from one.
+
+    Raises:
+        UnusableInput: that model is not there, or damaged.
+    """
+    if _from_model(params):
+        return load_card(find_model(params.start)).architecture
+    return params.architecture
+
+
 def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
     """The network before its first step, and its card.
 
@@ -31,7 +42,7 @@ def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tu
         UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had.
     """
     from_file = Path(params.start).suffix in SUFFIXES
-    if params.start not in {"imagenet", "random"} and not from_file:
+    if _from_model(params):
         return _begin_from(params, fields, progress=progress)
     cube, classes = fields[0].cube, fields[0].workspace.classes
     has_encoder = takes_encoder(params.architecture)
@@ -49,6 +60,10 @@ def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tu
     if pretrained and cube.dtype == np.uint8:
         scale = imagenet_scale(params.encoder, bands=len(cube.bands))
     return network, _card(params, fields, params.architecture, arguments, scale, {"imagenet": pretrained})
+
+
+def _from_model(params: TrainParams) -> bool:
+    return params.start not in {"imagenet", "random"} and Path(params.start).suffix not in SUFFIXES
 
 
 def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from tasks.raster.digest import digest
 from tasks.raster.fingerprint import fingerprint
 from tasks.raster.grid import Window, windows
 from tasks.raster.labels import SHARD
+from tasks.raster.numbering import numbered
 from tasks.recent_cells import Planes, RecentCells
 from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
@@ -45,6 +46,8 @@ class FieldLabels:
     """0..1; what is less sure is not learnt."""
     weigh: bool
     """Whether what is surer counts for more."""
+    objects: tuple[int, ...] = ()
+    """Classes of the model's whose objects are learnt one by one."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """(y, x) the model's class ids, 255 = ignore."""
@@ -62,10 +65,11 @@ class FieldLabels:
 
     def digests(self, shape: tuple[int, int]) -> list[str]:
         """Of every block, as it is learnt: corrections change them, a labelling that gives the same again does not."""
-        whole = windows(shape, SHARD)
-        if not self.weigh:
-            return [digest(self.read(window)) for window in whole]
-        return [digest(self.read(window), self.made.read(window, "confidence")) for window in whole]
+        more = ["confidence"] * self.weigh + ["instance"] * bool(self.objects)
+        return [
+            digest(self.read(window), *(self.made.read(window, name) for name in more))
+            for window in windows(shape, SHARD)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +87,33 @@ class Field:
         windows = [(slice(r, r + side), slice(c, c + side)) for r, c in corners]
         with forgetting_damage(self.workspace.store):
             found = [recent.read(self.workspace.store.url, window, shape, self._planes) for window in windows]
-        images, valid, labels, *sure = (np.stack(part) for part in zip(*found, strict=True))
+        images, valid, labels, *more = (np.stack(part) for part in zip(*found, strict=True))
         told = np.broadcast_to(self.labels.told, (len(windows), len(self.labels.told)))
-        return Chips(images, labels, valid, told, *sure)
+        ids = more.pop() if self.labels.objects else None
+        sure = more.pop() if self.labels.weigh else None
+        objects = None
+        if ids is not None:  # what is one object is seen in the window, not in the cells that it was read from
+            objects = np.stack(
+                [numbered(label, self.labels.objects, instance=own) for label, own in zip(labels, ids, strict=True)]
+            )
+        return Chips(images, labels, valid, told, sure, objects)
 
     def _planes(self, window: Window) -> Planes:
-        """Image, valid, labels of a window, and how sure they are where that counts."""
+        """Image, valid, labels of a window, how sure they are where that counts, and objects where they are learnt."""
         sure = self.labels.sure(window)
-        return (*self.cube.read(window), self.labels.read(window), *([] if sure is None else [sure]))
+        more = [] if sure is None else [sure]
+        if self.labels.objects:
+            more = [*more, self.labels.made.read(window, "instance")]
+        return (*self.cube.read(window), self.labels.read(window), *more)
 
 
-def open_fields(params: TrainParams, workspaces: Sequence[str]) -> list[Field]:
+def open_fields(params: TrainParams, workspaces: Sequence[str], *, objects: bool = False) -> list[Field]:
     """Labelled workspaces, to be learnt from together: all in the classes of the first.
+
+    Args:
+        params: how they are learnt from.
+        workspaces: where they lie.
+        objects: learn the objects of `params.objects` one by one; every other class is `other` then.
 
     Raises:
         UnusableInput: no workspaces or labels, other bands, an unknown class, or nothing to draw.
@@ -111,7 +130,10 @@ def open_fields(params: TrainParams, workspaces: Sequence[str]) -> list[Field]:
                 f"{root} has the bands {', '.join(cube.bands)} and {first.store.url} has "
                 f"{', '.join(first_cube.bands)}; train on scenes of the same bands."
             )
-        fields.append((workspace, cube, _field_labels(params, made, classes)))
+        labels = _field_labels(params, made, classes)
+        if objects:
+            labels = _of_objects(labels, classes, params.objects, root=root)
+        fields.append((workspace, cube, labels))
     if not fields:
         raise UnusableInput("No workspace was given to train on; name at least one.")
     farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
@@ -128,6 +150,26 @@ def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> F
     return FieldLabels(
         made, classes.translation(made.classes.names), told, params.least_confidence, params.weigh_confidence
     )
+
+
+def _of_objects(labels: FieldLabels, classes: ClassMap, names: Sequence[str], *, root: str) -> FieldLabels:
+    """Labels for who learns objects of some classes: all others are `other`.
+
+    What these labels call `other` may be an object of a class that they do not tell: then it is ignored.
+    """
+    ids = tuple(classes.id(name) for name in names)
+    told = np.zeros_like(labels.told)
+    told[[0, *ids]] = labels.told[[0, *ids]]
+    if 0 in ids or not told[list(ids)].any():
+        raise UnusableInput(
+            f"The labels in {root} tell no {' and no '.join(names)} one by one; name other classes with --objects, or "
+            "train another architecture."
+        )
+    table = labels.table.copy()
+    table[~np.isin(table, (0, *ids, IGNORE))] = 0
+    if not told[list(ids)].all():
+        told[0], table[labels.table == 0] = False, IGNORE
+    return replace(labels, table=table, told=told, objects=ids)
 
 
 def _plan(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels, *, cells: int) -> ChipPlan:

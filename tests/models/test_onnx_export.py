@@ -15,7 +15,7 @@ from models.onnx_check import compare, open_session
 from models.onnx_export import OPSET, to_onnx
 from models.onnx_pools import OpenPool, open_pools
 from models.predictor import Predictor
-from models.registry import architectures, build, network_stride
+from models.registry import architectures, build, learns_objects, network_stride
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OWN = {"lite-unet": {}, "unet": {"width": 4, "depth": 2}, "tiny": {}}
@@ -61,7 +61,7 @@ def tiny():
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [(name, OWN.get(name, RESNET)) for name in architectures()]
+    [(name, OWN.get(name, RESNET)) for name in architectures() if not learns_objects(name)]
     + [("smp-unet", {"encoder": e}) for e in ("mobilenet_v2", "tu-tf_efficientnet_lite0", "mit_b0")],
 )
 def test_every_architecture_gives_what_torch_gives_at_sizes_it_was_not_traced_at(name, arguments, capfd):
@@ -77,6 +77,11 @@ def test_every_architecture_gives_what_torch_gives_at_sizes_it_was_not_traced_at
     assert (got.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.999
     assert not any(isinstance(module, OpenPool) for module in network.modules())
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_network_that_is_no_graph_is_refused():
+    with pytest.raises(UnusableInput, match=r"mask-rcnn with encoder resnet18 cannot be written as ONNX .* no graph"):
+        to_onnx(*made("mask-rcnn", RESNET | {"width": 8}))
 
 
 def test_what_fills_invalid_pixels_changes_no_bit(tiny):

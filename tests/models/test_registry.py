@@ -9,9 +9,17 @@ import torch
 from torch import nn
 
 from infra.errors import UnusableInput
-from models.registry import architectures, build, network_stride
+from models.batch import Batch
+from models.lesson import OWN_LOSS, Lesson
+from models.recipe import TrainSettings
+from models.registry import architectures, build, learns_objects, network_stride
 
-SMALL = {"lite-unet": {}, "unet": {"width": 4, "depth": 2}, "tiny": {}}
+SMALL = {
+    "lite-unet": {},
+    "unet": {"width": 4, "depth": 2},
+    "tiny": {},
+    "mask-rcnn": {"encoder": "resnet18", "width": 16},
+}
 LITE_OF_SMP = ("smp-unet", {"encoder": "tu-tf_efficientnet_lite0"})
 
 
@@ -19,9 +27,19 @@ def arguments_of(name):
     return SMALL.get(name, {"encoder": "tu-tf_efficientnet_lite0"})
 
 
+def batch_of(bands, classes, y, x):
+    """Two images of noise; the first has a square object of class 1, the second is half unlabelled."""
+    labels, objects = (torch.zeros(2, y, x, dtype=torch.int64) for _ in range(2))
+    labels[0, 2:14, 3:15] = objects[0, 2:14, 3:15] = 1
+    labels[1, : y // 2] = 255
+    told = torch.ones(2, classes, dtype=torch.bool)
+    return Batch(torch.randn(2, bands, y, x), labels, labels >= 0, told, None, objects)
+
+
 @pytest.mark.parametrize("name", architectures())
 @pytest.mark.parametrize(("bands", "classes"), [(1, 2), (3, 6), (20, 3)])
 def test_every_architecture_keeps_the_shape_and_has_finite_gradients(name, bands, classes):
+    """By the loss that training makes small, which is the network's own where it has one."""
     torch.manual_seed(0)
     arguments = arguments_of(name)
     network = build(name, arguments, bands=bands, classes=classes)
@@ -29,13 +47,19 @@ def test_every_architecture_keeps_the_shape_and_has_finite_gradients(name, bands
     y, x = (19, 23) if stride == 1 else (2 * stride, stride)
     if name == "smp-pan":
         y = x = 128  # its attention halves a sixteenth of the image three times more
-    image = torch.randn(2, bands, y, x)
-    logits = network(image)
-    assert logits.shape == (2, classes, *image.shape[2:])
-    logits.square().mean().backward()
+    batch = batch_of(bands, classes, y, x)
+    assert hasattr(network, OWN_LOSS) == learns_objects(name)
+    loss = Lesson(TrainSettings(steps=1), torch.device("cpu")).loss(network.train(), batch)
+    assert loss.shape == ()
+    loss.backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     assert gradients
     assert all(torch.isfinite(g).all() for g in gradients)
+    with torch.no_grad():
+        logits = network.eval()(batch.images)
+        assert logits.shape == (2, classes, y, x)
+        assert torch.isfinite(logits).all()
+        assert torch.equal(network(batch.images), logits)
 
 
 def test_lite_unet_is_the_library_s_network_to_the_bit():
@@ -123,6 +147,9 @@ def test_tiny_sees_three_pixels_far_and_no_farther():
         ("smp-unet", {"encoder": "resnet18", "encoder_weights": "imagenet"}, "encoder_weights"),
         ("smp-unet", {"encoder": "resnet18", "decoder_channels": [8]}, "smp-unet"),
         ("lite-unet", {"encoder": "resnet18"}, "tu-tf_efficientnet_lite0"),
+        ("mask-rcnn", {"encoder": "hf-hub:somebody/something"}, "Encoder"),
+        ("mask-rcnn", {"masks": 3}, "encoder, width, anchor"),
+        ("mask-rcnn", {"width": 0}, "width"),
         ("unet", {"deep": 3}, "deep"),
         ("unet", {"width": "wide"}, "unet"),
         ("unet", {"depth": -1}, "depth"),
