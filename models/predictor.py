@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +23,20 @@ from models.runtime import REFERENCE, Runner, Runtime, build_runner, place, warm
 _AXES = 4  # n, band, y, x
 _HELD = 4
 """Networks that a process keeps: as many as an ensemble usually has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One object in an image."""
+
+    place: tuple[slice, slice]
+    """Rows and columns of the image that its mask is of."""
+    mask: NDArray[np.float32]
+    """(y, x) 0..1: how likely each pixel is its."""
+    score: float
+    """0..1: how likely there is such an object."""
+    klass: int
+    """In the card's order."""
 
 
 class Predictor:
@@ -71,6 +86,19 @@ class Predictor:
             return self._gpu.probabilities(runner, image, valid)
         result: NDArray[np.float32] = self._probability(runner, image, valid).numpy()
         return result
+
+    def objects(self, image: NDArray[Any], valid: NDArray[np.bool_]) -> list[list[Found]]:
+        """The objects of each image, the surest first, of a network that finds objects (`models.mask_rcnn`).
+
+        Args:
+            image: as for probabilities.
+            valid: as for probabilities.
+        """
+        self._runner(image, valid)  # checks, and fixes what decides about bits
+        batch = torch.from_numpy(normalise(image, valid, mean=self.card.mean, std=self.card.std)).to(self._device)
+        with torch.inference_mode():
+            seen = self._network.instances(batch.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
+        return [[Found(s.place, s.mask.cpu().numpy(), float(s.score), s.klass) for s in one] for one in seen]
 
     @property
     def device(self) -> torch.device:

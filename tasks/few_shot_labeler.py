@@ -30,6 +30,7 @@ from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.grid import Window, shape_of, windows
 from tasks.raster.halves import fill_between
+from tasks.raster.numbering import numbered
 from tasks.raster.truth import Truth
 from tasks.sam_view import CORE, SamView
 
@@ -77,7 +78,8 @@ class FewShotLabeler:
         best = _snapped(best, likely, asked, valid)
         sure = np.take_along_axis(likely, best[..., None], axis=2)[..., 0]
         label = np.where(valid, self.learnt.ids[best], IGNORE).astype(np.uint8)
-        return Labelled(seen, label, _objects(label), np.round(sure * TOP).clip(0, TOP).astype(np.uint8))
+        objects = numbered(label, np.unique(label[(label > 0) & valid]).tolist()).astype(np.uint32)
+        return Labelled(seen, label, objects, np.round(sure * TOP).clip(0, TOP).astype(np.uint8))
 
 
 def learn(
@@ -177,16 +179,6 @@ def _snapped(
         result[lost] = others.argmax(1)
         result[mask & (likely[..., klass] > BELIEVED)] = klass
     return result
-
-
-def _objects(label: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """(y, x) a number for each connected part of a class; 0 for `other`, and where there is no data."""
-    found, count = np.zeros(label.shape, np.uint32), 0
-    for klass in np.unique(label[(label > 0) & (label != IGNORE)]):
-        parts, more = ndimage.label(label == klass)
-        found[parts > 0] = parts[parts > 0] + count
-        count += more
-    return found
 
 
 def choose_examples(examples: Truth, cube: Cube, *, classes: int) -> list[Window]:

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from tasks.params import EvaluateParams, IngestParams, Parameters, TruthParams, split_commas
 
-Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text"]
+Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text", "network"]
+WITHOUT_SAM = frozenset({"present", "truth", "network"})
+"""Methods that ask no SAM."""
 SamName = Literal[
     "sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h",
     "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large", "sam3",
@@ -27,7 +29,8 @@ class MethodParams(Parameters):
             min_length=1,
             description="present (labels as they stand), truth (masks or vectors that exist), vectors (as prompts for "
             "SAM), few-shot (what labelled windows teach), automatic (every object that SAM sees, of no class), "
-            "text (what SAM 3 finds by the classes' names); of several, each fills in what those before it cannot.",
+            "text (what SAM 3 finds by the classes' names), network (what a model sees); of several, each fills in "
+            "what those before it cannot.",
         ),
     ] = ("vectors",)
 
@@ -79,6 +82,9 @@ class LabelParams(TruthParams, MethodParams):
     texts: tuple[str, ...] = Field(
         default=(), description="text: CLASS=TEXT,TEXT in place of the texts that a class is asked for by."
     )
+    model: str | None = Field(
+        default=None, description="network: a model's folder, or a name from 'geoloom models list'."
+    )
     sam: SamName | None = Field(default=None, description="The SAM model; sam-vit-t if none, for text sam3.")
     sam_checkpoint: str | None = Field(
         default=None,
@@ -102,7 +108,7 @@ class LabelParams(TruthParams, MethodParams):
     def alone(self, method: Method) -> LabelParams:
         """The same with one of its methods; where text and others ask a SAM, `sam` is the others'."""
         update: dict[str, object] = {"method": (method,)}
-        asking = set(self.method) - {"present", "truth"}
+        asking = set(self.method) - WITHOUT_SAM
         if len(asking) > 1 and "text" in asking and (method == "text") != (self.sam == "sam3"):
             update |= {"sam": None, "sam_checkpoint": None}
         return self.model_copy(update=update)

@@ -14,7 +14,7 @@ from models.card import load_card
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
-from tasks.label_params import LabelParams
+from tasks.label_params import WITHOUT_SAM, LabelParams
 from tasks.labelers import CombinedLabeler, Labeler, PresentLabeler, TruthLabeler
 from tasks.model import default_model, trained_here
 from tasks.raster.cube import Cube
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 FILE_OF = {"truth": "truth", "vectors": "prompts", "few-shot": "examples"}
 """The option that names the file which a method starts from; the others start from none."""
-EDITIONS = {"present": 1, "truth": 1, "vectors": 5, "few-shot": 5, "automatic": 2, "text": 2}
+EDITIONS = {"present": 1, "truth": 1, "vectors": 5, "few-shot": 5, "automatic": 2, "text": 2, "network": 1}
 """Of each method; one more where the same scene and options give other labels than before."""
-NUMBERING = frozenset({"few-shot", "automatic", "text"})
+NUMBERING = frozenset({"few-shot", "automatic", "text", "network"})
 """Methods whose windows number what they see for themselves."""
 LEARNING = frozenset({"vectors", "few-shot"})
 """Methods that learn from the whole scene first."""
@@ -57,7 +57,7 @@ class Way:
     weights: str = ""
     """sha256 of SAM's weights where its name does not say which they are."""
     model: str = ""
-    """sha256 of the weights of the model that is looked through."""
+    """sha256 of the weights of the model that labels, or is looked through."""
     learnt: FewShot | None = None
     known: Known | None = None
     """What the classes of the vectors look like (`tasks/learn_vectors.py`)."""
@@ -83,6 +83,8 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         grip.check()
         given = keep_given(workspace)
         return replace(way, content=given.content, from_truth=given.from_truth)
+    if way.method == "network":
+        return _by_network(way, workspace, progress=progress)
     if way.method != "truth":
         require_sam(params)
         way = replace(way, weights=_sam_of(params, progress=progress))
@@ -104,6 +106,19 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         owners = fetch_prompts(source, workspace, grip=grip, progress=progress)
     with opened_prompts(workspace.store, source) as path:
         return replace(way, source=source, content=file_fingerprint(path), owners=owners)
+
+
+def _by_network(way: Way, workspace: Workspace, *, progress: Progress) -> Way:
+    if way.params.model is None:
+        raise UnusableInput("Labelling with network needs a model; give its folder or name with --model.")
+    from tasks.network_labeler import card_for
+
+    cube = workspace.cube()
+    card = card_for(way.params.model, cube, workspace.classes)
+    seen = trained_here(card, workspace, cube)
+    if seen:
+        progress.note("The model was trained on this scene: no truth can score the labels.")
+    return replace(way, content=card.weights_sha256, model=card.weights_sha256, from_truth=seen)
 
 
 def _sam_of(params: LabelParams, *, progress: Progress) -> str:
@@ -138,7 +153,7 @@ def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress)
         UnusableInput: weights cannot be had, or nothing can be learnt from the examples.
     """
     params = way.params
-    if way.method in {"truth", PRESENT}:
+    if way.method in WITHOUT_SAM:
         return way
     if way.method == "text":
         texts_of(workspace.classes.names, params.texts)
@@ -182,11 +197,21 @@ def _opened(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple
         from tasks.text_labeler import TextLabeler
 
         return TextLabeler.of(cube, workspace.classes.names, params, device=device), ""
+    if way.method == "network":
+        from tasks.network_labeler import NetworkLabeler
+
+        assert params.model is not None
+        return NetworkLabeler.of(cube, params.model, workspace.classes, device=device), ""
+    return _opened_with_sam(way, workspace, cube, device=device)
+
+
+def _opened_with_sam(way: Way, workspace: Workspace, cube: Cube, *, device: str) -> tuple[Labeler, str]:
     from tasks.few_shot_labeler import FewShotLabeler
     from tasks.sam_labelers import AutomaticLabeler
     from tasks.sam_view import SamView
     from tasks.vector_labeler import VectorLabeler
 
+    params = way.params
     view = SamView.of(workspace.store, cube, params, device=device)
     if way.method == "automatic":
         return AutomaticLabeler(view, points=params.points), ""

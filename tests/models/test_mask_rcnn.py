@@ -1,0 +1,131 @@
+"""Mask R-CNN learns to find objects one by one, paints what it finds, and is resumed and kept as any network."""
+
+import numpy as np
+import pytest
+import torch
+from rectangles import CARD, draw, network_of, run
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from models.batch import Batch
+from models.checkpoint import load_model
+from models.history import History
+from models.mask_rcnn import Seen
+from models.predictor import Predictor
+from models.registry import build
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.slow
+def test_it_learns_to_find_objects_one_by_one(rectangle_model):
+    network, card = load_model(rectangle_model)
+    assert card.scores["iou"] > 0.8
+    chips = draw(20_000)
+    batch = Batch.of(chips, CARD, torch.device("cpu"))
+    with torch.no_grad():
+        found = network.instances(batch.images)
+    touching, overlaps = 0, []
+    for seen, ids in zip(found, chips.objects, strict=True):
+        masks = []
+        for one in seen:
+            masks.append(np.zeros(ids.shape, bool))
+            masks[-1][one.place] = (one.mask > 0.5).numpy()
+        for number in range(1, ids.max() + 1):
+            wanted = ids == number
+            overlaps.append(max((wanted & mask).sum() / (wanted | mask).sum() for mask in masks))
+            touching += (np.roll(wanted, 1, axis=1) & (ids > number)).any()
+    assert touching
+    assert len(overlaps) > 6
+    assert np.mean(overlaps) > 0.75
+    blank = [len([s for s in seen if s.score > 0.5]) for seen in network.instances(torch.full((1, 3, 128, 128), -0.9))]
+    assert blank == [0]
+
+
+def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
+    """The places that it learns from are drawn at random: by the step's seed."""
+    settings = {"steps": 6, "save_every": 2, "validate_every": 3}
+    small = {"width": 8}
+    whole = run(tmp_path / "whole", network_of(**small), **settings)
+
+    def deadly(step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return draw(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", network_of(**small), batches=deadly, **settings)
+    resumed = run(tmp_path / "part", network_of(seed=5, **small), resume=True, **settings)
+    ours, theirs = resumed.network.state_dict(), whole.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [(r.step, r.loss) for r in resumed.history.steps] == [(r.step, r.loss) for r in whole.history.steps]
+    assert resumed.history.checks == whole.history.checks
+    assert isinstance(whole.history, History)
+
+
+def test_bfloat16_trains_it_too(tmp_path):
+    result = run(tmp_path, network_of(width=8), steps=2, precision="bf16-mixed", accumulate=2)
+    assert all(np.isfinite(row.loss) for row in result.history.steps)
+
+
+def test_a_pixel_is_of_a_class_if_any_object_is_there():
+    network = build("mask-rcnn", CARD.arguments | {"width": 8}, bands=1, classes=3)
+    rng = np.random.default_rng(0)
+    masks = rng.random((4, 9, 7)).astype(np.float32)
+    scores, classes = (0.9, 0.4, 0.7, 1.0), (1, 1, 2, 1)
+    masks[3, 0, 0] = 1  # as sure as can be
+    places = [np.s_[0:9, 0:7], np.s_[5:14, 3:10], np.s_[7:16, 7:14], np.s_[7:16, 13:20]]
+    seen = [
+        Seen(p, torch.from_numpy(m), torch.tensor(s), c)
+        for p, m, s, c in zip(places, masks, scores, classes, strict=True)
+    ]
+    none = np.ones((3, 16, 20))
+    for place, mask, score, klass in zip(places, masks, scores, classes, strict=True):
+        none[(klass, *place)] *= 1 - score * mask
+    wanted = np.stack([none[1] * none[2], 1 - none[1], 1 - none[2]])
+    got = network._painted(seen, (16, 20)).exp().numpy()
+    assert np.abs(got - wanted).max() < 2e-6
+    assert torch.isfinite(network._painted([], (16, 20))).all()
+
+
+def test_masks_lie_where_torchvision_would_paste_them():
+    network = network_of(width=8).eval()
+    image = torch.randn(1, 3, 96, 128)
+    features, images = network._features(image)
+    with torch.no_grad():
+        places, _ = network.places(images, features)
+        (found,), _ = network.boxes(features, places, images.image_sizes)
+        wanted = paste_masks_in_image(found["masks"], found["boxes"], (96, 128))[:, 0]
+        seen = network.instances(image)[0]
+    assert len(seen) == len(wanted) > 10
+    for one, whole in zip(seen, wanted, strict=True):
+        own = torch.zeros(96, 128)
+        own[one.place] = one.mask
+        assert torch.equal(own, whole)
+    scores = [float(one.score) for one in seen]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_unlabelled_ground_teaches_nothing():
+    """A chip without labels gives no loss; in one with few labels, what lies elsewhere changes nothing."""
+    network = network_of(width=8).train()
+    chips = draw(0)
+    batch = Batch.of(chips, CARD, torch.device("cpu"))
+    blank = torch.full_like(batch.labels, 255)
+    loss = network.losses(batch.images, blank, batch.objects)
+    assert loss.item() == 0
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+    for rows in (1, 30):
+        blank[:, :rows] = batch.labels[:, :rows]
+        assert torch.isfinite(network.losses(batch.images, blank, batch.objects))
+
+
+def test_it_is_run_as_it_is_and_what_fills_invalid_pixels_is_no_matter():
+    predictor = Predictor(CARD, network_of(width=8))
+    chips = draw(1, side=96, count=1)
+    valid = chips.valid.copy()
+    valid[:, 40:60] = False
+    probability = predictor(chips.images, valid)
+    assert (probability.sum(axis=1, dtype=int) == 254).all()
+    other = np.where(valid[:, None], chips.images, 255).astype(np.uint8)
+    assert np.array_equal(predictor(other, valid), probability)
