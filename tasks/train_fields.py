@@ -198,10 +198,10 @@ def lessons_of(fields: list[Field]) -> dict[str, str]:
 
 
 def never_labelled(fields: list[Field]) -> list[str]:
-    """Names of the classes, but for `other`, of which no chip to learn from shows a pixel."""
+    """Names of the classes to be learnt, but for `other`, of which no chip to learn from shows a pixel."""
     totals = np.sum([f.plan.totals for f in fields], axis=0).tolist()
     names = fields[0].workspace.classes.names
-    return [name for name, pixels in zip(names[1:], totals[1:], strict=True) if not pixels]
+    return [names[number] for number in fields[0].labels.objects or range(1, len(names)) if not totals[number]]
 
 
 def weights_of(params: TrainParams, fields: list[Field]) -> tuple[float, ...]:
