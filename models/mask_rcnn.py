@@ -109,11 +109,9 @@ class MaskRCNN(nn.Module):
         """
         if image.is_meta or torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
             raise RuntimeError("how Mask R-CNN goes on depends on the pixels, so it is no graph")
-        features, images = self._features(image)
+        features, _ = self._features(image)
         with torch.autocast(image.device.type, enabled=False):
-            places, _ = self.places(images, features)
-            found, _ = self.boxes(features, places, images.image_sizes)
-            return [_cut_out(one, image.shape[2:]) for one in found]
+            return [self._found(image, features, number) for number in range(len(image))]
 
     def losses(self, image: Tensor, labels: Tensor, objects: Tensor) -> Tensor:
         """Its own loss, a scalar: of objectness, boxes, classes, boxes again and masks, all with the same weight.
@@ -146,6 +144,14 @@ class MaskRCNN(nn.Module):
         pyramid = self.pyramid(OrderedDict(zip(LEVELS, deep, strict=True)))
         size = (image.shape[2], image.shape[3])
         return {name: level.float() for name, level in pyramid.items()}, ImageList(image, [size] * len(image))
+
+    def _found(self, image: Tensor, features: dict[str, Tensor], number: int) -> list[Seen]:
+        """The objects of one image, by itself: how sums are rounded depends on how many places there are in all."""
+        size = (image.shape[2], image.shape[3])
+        own = {name: level[number : number + 1] for name, level in features.items()}
+        places, _ = self.places(ImageList(image[number : number + 1], [size]), own)
+        (found,), _ = self.boxes(own, places, [size])
+        return _cut_out(found, size)
 
     def _painted(self, seen: Sequence[Seen], size: Sequence[int]) -> Tensor:
         """Log-probabilities (class, y, x): of a class 1 - product of (1 - score x mask), of `other` what is left."""

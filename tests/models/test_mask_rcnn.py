@@ -6,12 +6,15 @@ import torch
 from rectangles import CARD, draw, network_of, run
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from infra.errors import UnusableInput
 from models.batch import Batch
 from models.checkpoint import load_model
 from models.history import History
 from models.mask_rcnn import Seen
+from models.objects import target_of
 from models.predictor import Predictor
 from models.registry import build
+from models.runtime import Runtime, build_runner, place
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,8 +82,8 @@ def test_a_pixel_is_of_a_class_if_any_object_is_there():
         for p, m, s, c in zip(places, masks, scores, classes, strict=True)
     ]
     none = np.ones((3, 16, 20))
-    for place, mask, score, klass in zip(places, masks, scores, classes, strict=True):
-        none[(klass, *place)] *= 1 - score * mask
+    for where, mask, score, klass in zip(places, masks, scores, classes, strict=True):
+        none[(klass, *where)] *= 1 - score * mask
     wanted = np.stack([none[1] * none[2], 1 - none[1], 1 - none[2]])
     got = network._painted(seen, (16, 20)).exp().numpy()
     assert np.abs(got - wanted).max() < 2e-6
@@ -105,8 +108,22 @@ def test_masks_lie_where_torchvision_would_paste_them():
     assert scores == sorted(scores, reverse=True)
 
 
-def test_unlabelled_ground_teaches_nothing():
-    """A chip without labels gives no loss; in one with few labels, what lies elsewhere changes nothing."""
+def test_places_on_unlabelled_ground_are_neither_right_nor_wrong():
+    network = network_of(width=8)
+    labels, objects = (torch.zeros(96, 96, dtype=torch.int64) for _ in range(2))
+    labels[10:40, 10:40] = objects[10:40, 10:40] = 1
+    labels[:, 60:] = 255
+    targets = [target_of(labels, objects)]
+    where = torch.tensor([[10.0, 10, 40, 40], [20, 50, 50, 80], [62, 10, 90, 40], [52, 50, 82, 80], [44, 50, 74, 80]])
+    told, _ = network.places.assign_targets_to_anchors([where], targets)
+    assert told[0].tolist() == [1, 0, -1, -1, 0]
+    torch.manual_seed(0)
+    taken, _, classes, _ = network.boxes.select_training_samples([where], targets)
+    assert sorted(taken[0][classes[0] == 0].tolist()) == sorted(where[[1, 4]].tolist())
+    assert taken[0][classes[0] == 1].tolist() == where[[0, 0]].tolist()  # proposed, and given
+
+
+def test_a_chip_with_little_or_no_label_gives_a_loss_that_is_a_number():
     network = network_of(width=8).train()
     chips = draw(0)
     batch = Batch.of(chips, CARD, torch.device("cpu"))
@@ -118,6 +135,24 @@ def test_unlabelled_ground_teaches_nothing():
     for rows in (1, 30):
         blank[:, :rows] = batch.labels[:, :rows]
         assert torch.isfinite(network.losses(batch.images, blank, batch.objects))
+
+
+def test_an_image_is_seen_the_same_beside_any_other():
+    """Tiles go through a network in batches: what lies beside one must not move a bit of it."""
+    predictor = Predictor(CARD, network_of(width=8))
+    chips = [draw(n, side=96, count=1) for n in range(3)]
+    images = [c.images for c in chips[:2]] + [np.full_like(chips[2].images, 60)]
+    both = [predictor(np.concatenate([images[0], other]), np.ones((2, 96, 96), bool)) for other in images[1:]]
+    assert np.array_equal(both[0][0], both[1][0])
+    assert not np.array_equal(both[0][1], both[1][1])
+
+
+@pytest.mark.parametrize("kind", ["fused", "compiled"])
+def test_what_runs_graphs_refuses_it(kind):
+    network = network_of(width=8)
+    place(network, "cpu")
+    with pytest.raises(UnusableInput, match="--precision float32"):
+        build_runner(network, Runtime(kind), shape=(1, 3, 64, 64))
 
 
 def test_it_is_run_as_it_is_and_what_fills_invalid_pixels_is_no_matter():
