@@ -44,7 +44,10 @@ from tasks.workspace import DRAW, PROBABILITY, VECTORIZE
 
 PLURAL = {"building": "buildings", "road": "roads"}
 """File names that are not the class's own."""
-RESERVED = ("classes", "probability", "uncertainty", "scene", "scores", "label_scores", "preview", "item")
+RESERVED = (
+    "classes", "probability", "uncertainty", "scene", "scores", "label_scores", "evaluation", "label_evaluation",
+    "preview", "item",
+)  # fmt: skip
 """What other files there are called."""
 
 

@@ -139,6 +139,7 @@ def check(env, run, out):
         "item.json",
         "map.qgs",
         "probability.tif",
+        "evaluation.html",
         "scores.json",
         "preview.png",
     }
