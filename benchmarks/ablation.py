@@ -26,6 +26,7 @@ from models.resume import STATE_NAME
 from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.dubai import write_scene
+from tasks.raster.fingerprint import fingerprint
 
 TILES = (1, 2, 3, 4, 5, 6)
 CLASSES = ("building", "road", "land", "vegetation", "water")
@@ -73,17 +74,18 @@ def main() -> None:
 
 def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int | None) -> dict[str, Any]:
     """One training and its scores, by tile: confusion matrices."""
-    kept = _folder(out, count) / f"{recipe}-{fold}-{seed}.json"
+    params = TrainParams.model_validate(
+        {"steps": count // 2 if recipe == "context" else count, "seed": seed, "keep": "last", "validation_share": 0}
+        | RECIPES[recipe][1]
+    )
+    name = f"{recipe}-{fold}-{seed}-{fingerprint(params.model_dump(mode='json'))[:8]}".replace(" ", "-")
+    kept = _folder(out, count) / f"{name}.json"
     if kept.is_file():
         done: dict[str, Any] = json.loads(kept.read_text())
         return done
-    held = [int(tile) for tile in fold]
-    model = out / "models" / f"ablation-{count}-{recipe}-{fold}-{seed}".replace(" ", "-")
-    changes = RECIPES[recipe][1]
-    params = TrainParams.model_validate(
-        {"steps": count // 2 if recipe == "context" else count, "seed": seed, "threads": threads, "keep": "last",
-         "validation_share": 0, "resume": (model / STATE_NAME).is_file()} | changes
-    )  # fmt: skip
+    held, model = [int(tile) for tile in fold], out / "models" / f"ablation-{count}-{name}"
+    more = {"threads": threads, "resume": (model / STATE_NAME).is_file()}
+    params = params.model_copy(update=more)
     learn = [str(_workspace(out, tile)) for tile in TILES if tile not in held]
     trained = steps.train(params, learn, model, run=RunParams(), progress=Silent())
     matrices = {str(tile): _score(out, tile, model) for tile in held}

@@ -22,6 +22,7 @@ from torch.nn import functional
 from benchmarks.page import Goal, Result, number, parser, publish
 from benchmarks.scenes import fresh
 from flows import steps
+from infra.cluster import cores
 from infra.progress import Silent
 from models.batch import Batch
 from models.losses import IGNORE
@@ -30,7 +31,7 @@ from models.recipe import TrainSettings
 from models.train import train as run_loop
 from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams, WorldParams
-from tasks.train import precision_of
+from tasks.train import DRAWING, precision_of
 from tasks.train_begin import begin
 from tasks.train_fields import drawer, open_fields, weights_of
 
@@ -67,7 +68,7 @@ def main() -> None:
         folder.mkdir(parents=True)
         done = run_loop(
             network, card, draw=draw, validate=(), settings=settings, folder=folder, progress=_Quiet(),
-            device=options.device,
+            device=options.device, threads=1 if options.device == "cpu" else min(cores(), DRAWING),
         )  # fmt: skip
         ends = [0.0, *(step.seconds for step in done.history.steps)]
         ours += [b - a for a, b in pairwise(ends[2:])]  # the first two build what later ones use
@@ -90,7 +91,7 @@ def _workspace(out: Any) -> str:
 
 
 def _bare(network: torch.nn.Module, batch: Batch, settings: TrainSettings, *, device: str) -> list[float]:
-    """Seconds of each pass over one batch in memory, its middle cut out to what the network sees."""
+    """Seconds of each pass over one batch in memory, cut to what the network sees."""
     fabric = open_fabric(device, settings.precision, ALONE)
     wrapped = fabric.setup(network)
     wrapped.train()

@@ -99,6 +99,12 @@ def parse_card(text: str, *, source: Path) -> ModelCard:
         raise UnusableInput(f"{source} does not describe a model: {where}: {first['msg']}.") from error
 
 
+def answers_of(card: ModelCard) -> str:
+    """128 bits of everything that decides a model's probabilities: its weights, and what stands around them."""
+    around = {"bands", "mean", "std", "classes", "temperature", "weights_sha256", "architecture", "arguments"}
+    return hashlib.sha256(card.model_dump_json(include=around).encode()).hexdigest()[:32]
+
+
 def load_card(folder: Path) -> ModelCard:
     """The card of a model whose weights are there and whole (by their sha256; they are not loaded).
 

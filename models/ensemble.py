@@ -18,6 +18,7 @@ from torch.nn import functional
 from infra.errors import UnusableInput
 from models.card import ModelCard
 from models.looks import Looks
+from models.normalise import LIMIT
 from models.predictor import Predictor
 from models.quantise import quantise_probability
 
@@ -164,12 +165,14 @@ def _scaled(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Images and valid pixels, larger or smaller.
 
-    What fills invalid pixels must not run into valid ones: it becomes the mean, which is 0 to the network.
+    What fills invalid pixels must not run into valid ones: it becomes the mean, which is 0 to the network. Nor must a
+    single value beyond what a network takes.
     """
     if scale == 1:
         return image, valid
     mean = np.reshape(np.asarray(card.mean, np.float32), (1, -1, 1, 1))
-    filled = np.where(valid[:, None] & np.isfinite(image), image, mean).astype(np.float32)
+    far = np.reshape(np.asarray(card.std, np.float32), (1, -1, 1, 1)) * np.float32(LIMIT)
+    filled = np.where(valid[:, None] & np.isfinite(image), image, mean).clip(mean - far, mean + far).astype(np.float32)
     shape = tuple(round(length * scale) for length in image.shape[2:])
     rows, cols = (((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
     return _resized(filled, shape), valid[:, rows][:, :, cols]

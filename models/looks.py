@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 from infra.errors import UnusableInput
 from models.card import ModelCard
@@ -66,4 +65,4 @@ class Looks:
 
 
 def _denominator(scale: float) -> int:
-    return Fraction(round(_QUARTERS * scale), _QUARTERS).denominator
+    return _QUARTERS // math.gcd(_QUARTERS, round(_QUARTERS * scale))

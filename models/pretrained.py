@@ -19,6 +19,7 @@ PUBLISHED = {name: f"efficientnet-{name[-5:]}" for name in LITE if name[-1] in "
 """Encoders whose weights `geoloom models fetch` brings, and under which name."""
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _HEAD = 8  # conv_head, its BatchNorm (5 tensors), classifier weight and bias: a segmentation encoder has none of them
+_HALVES = ("xception", "inceptionv4", "inceptionresnetv2")  # which saw RGB in -1..1, too
 _COUNTER = "num_batches_tracked"  # older files have none, and nothing uses it
 _GREATEST = 255.0
 _OF_IMAGENET: Scale = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in 0..1, as torchvision states them
@@ -37,10 +38,14 @@ def load_encoder(network: nn.Module, path: Path) -> None:
     Raises:
         UnusableInput: the network has no encoder; the file is missing, damaged, or of another encoder.
     """
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, nn.Module):
+    if not isinstance(getattr(network, "encoder", None), nn.Module):
         raise UnusableInput("This network has no encoder to which pretrained weights could belong: start from random.")
-    source = {name: t for name, t in _read(path).items() if isinstance(t, Tensor)}
+    _fill(network, {name: t for name, t in _read(path).items() if isinstance(t, Tensor)}, path)
+
+
+def _fill(network: nn.Module, source: dict[str, Tensor], path: Path) -> None:
+    encoder = network.encoder
+    assert isinstance(encoder, nn.Module)
     encoder.load_state_dict(_matched(encoder.state_dict(), source, path), strict=True)
 
 
@@ -81,12 +86,12 @@ def load_published(network: nn.Module, encoder: str, *, bands: int) -> None:
         published = smp.encoders.get_encoder(
             encoder, in_channels=bands, weights=True if encoder.startswith("tu-") else "imagenet"
         )
-        network.encoder.load_state_dict(published.state_dict())  # type: ignore[union-attr]
     except Exception as error:
         raise UnusableInput(
             f"ImageNet weights of {encoder} cannot be had ({str(error).splitlines()[0][:200]}): give a file of them "
             "as --start, or --start random."
         ) from error
+    _fill(network, published.state_dict(), Path(encoder))
 
 
 def imagenet_scale(encoder: str, *, bands: int) -> Scale:
@@ -99,7 +104,7 @@ def imagenet_scale(encoder: str, *, bands: int) -> Scale:
 
 def _stated(encoder: str) -> Scale:
     """Mean and standard deviation of RGB in 0..1."""
-    if encoder in LITE:
+    if encoder in {*LITE, *_HALVES}:
         return (0.5,) * 3, (0.5,) * 3
     if encoder.startswith("tu-"):
         import timm

@@ -135,7 +135,9 @@ def _fused(network: nn.Module, runtime: Runtime, shape: Sequence[int]) -> Runner
 
 
 def _compiled(network: nn.Module, runtime: Runtime, shape: Sequence[int], device: torch.device) -> Runner:
-    run = _eager(torch.compile(network, dynamic=False, fullgraph=True), runtime, device)
+    # Each shape and each model of an ensemble is compiled for itself, however many there are.
+    compiled = torch.compile(network, dynamic=False, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]
+    run = _eager(compiled, runtime, device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's advice on settings
         run(torch.zeros(*shape, device=device).contiguous(memory_format=torch.channels_last))

@@ -92,7 +92,7 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     told = as_told(truth, classes)
     known = [n for n in range(len(classes)) if told[n] == n]
     scoring = Scoring(classes, known, shape, ground, cell=params.cell, kinds=params.also)
-    parts = list(windows(shape, max(WINDOW // params.cell, 1) * params.cell))
+    parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
         for window in parts:
             scoring.add(window, _seen(scored, truth, told, scoring.around(window)))

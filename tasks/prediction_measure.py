@@ -18,7 +18,7 @@ from models.looks import Looks
 from models.machine import machine_kind, one_thread
 from models.malloc import keep_freed_memory
 from models.predictor import Predictor, shared_network
-from models.runtime import Precision, Runtime
+from models.runtime import REFERENCE, Precision, Runtime
 from tasks.disagreement import measure as measure_disagreement
 from tasks.disagreement import middle
 from tasks.raster.cube import Cube, open_cube
@@ -33,6 +33,8 @@ LARGER = (1.5, 2.0)
 """Tiles that are tried, as multiples of the model's own."""
 SHARE = 0.02
 """Of the free memory, what a batch of larger tiles may take: two percent for each of many lanes."""
+FLOATS = 4
+"""Planes of float32 a class that are held while looks are added up: the sum, an answer, it resized, it turned."""
 GAIN = 1.05
 """How much faster a larger tile must be."""
 
@@ -133,6 +135,8 @@ def measure(
         for (network, own), planes in zip(loaded, bands, strict=True)
     ]
     runtimes = tuple(choice.runtime for choice in choices)
+    if asked.device == "cuda" and len({runtime.arithmetic for runtime in runtimes}) > 1:
+        runtimes = (REFERENCE,) * len(runtimes)  # what float32 means on a GPU is set for the whole process
     activation = round(max(choice.memory for choice in choices) * max(asked.looks.scales) ** 2)
     seconds = sum(choice.seconds for choice in choices) * asked.looks.passes
     predictors = [
@@ -140,6 +144,10 @@ def measure(
         for (network, own), runtime in zip(loaded, runtimes, strict=True)
     ]
     answers = assemble(predictors, bands=bands, looks=asked.looks)
+    if not isinstance(answers, Predictor):  # its networks are built for every shape that it looks at
+        answers.prepare(asked.batch, seen, seen)
+        held = resident_memory()
+        activation += FLOATS * 4 * asked.batch * seen * seen * len(card.classes)
     seams = card.disagreement if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp) else None
     if ahead == 1:
         seams = 0.0

@@ -15,7 +15,7 @@ from infra.cluster import Cluster, Job
 from infra.errors import UnusableInput
 from infra.progress import Progress
 from infra.store import Store, write_json
-from models.card import ModelCard
+from models.card import ModelCard, answers_of
 from models.looks import Looks
 from models.machine import machine_kind
 from models.runtime import Runtime
@@ -46,6 +46,8 @@ class Plan:
 
     models: tuple[str, ...]
     """sha256 of the weights of each model."""
+    answers: tuple[str, ...]
+    """Of each model, what decides its probabilities besides (`models.card.answers_of`)."""
     looks: Looks
     """What each of them sees of a tile."""
     bands: tuple[str, ...]
@@ -86,6 +88,7 @@ class Plan:
         looks = document["looks"]
         parsed = {
             "models": tuple(document["models"]),
+            "answers": tuple(document["answers"]),
             "looks": Looks(looks["turned"], tuple(looks["scales"])),
             "bands": tuple(document["bands"]),
             "runtimes": tuple(Runtime(**runtime) for runtime in document["runtimes"]),
@@ -145,9 +148,9 @@ def make_plan(
         looks=looks,
     )
     _check(asked, card, shape)
-    weights = [card.weights_sha256 for card in cards]
+    answers = [answers_of(card) for card in cards]
     request: dict[str, Any] = json.loads(
-        json.dumps(asdict(asked) | {"models": weights, "bands": bands, "shape": shape})
+        json.dumps(asdict(asked) | {"models": answers, "bands": bands, "shape": shape})
     )
     kept = _kept(store, request)
     if kept is not None:
@@ -184,6 +187,7 @@ def read_plan(store: Store) -> Plan | None:
 def _plan(asked: Asked, found: Measured, cards: tuple[ModelCard, ...], shape: tuple[int, int]) -> Plan:
     return Plan(
         models=tuple(card.weights_sha256 for card in cards),
+        answers=tuple(answers_of(card) for card in cards),
         looks=asked.looks,
         bands=tuple(dict.fromkeys(band for card in cards for band in card.bands)),
         tile=found.tile,

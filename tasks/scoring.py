@@ -119,7 +119,7 @@ class Scoring:
             told: ids of those that the truth can tell.
             shape: rows and columns of the scene.
             ground: under its grid.
-            cell: pixels a side of the cells in which it is counted; windows begin where cells do.
+            cell: pixels a side of the cells in which it is counted.
             kinds: of `KINDS`, what is counted besides pixels.
         """
         self._classes, self._shape, self._ground = classes, shape, ground
@@ -185,14 +185,22 @@ class Scoring:
         )
 
     def _count_cells(self, window: Window, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
-        side = self._cells.side
-        first = tuple(axis.start // side for axis in window)
-        for row in range(-(-truth.shape[0] // side)):
-            for col in range(-(-truth.shape[1] // side)):
-                part = np.s_[row * side : (row + 1) * side, col * side : (col + 1) * side]
+        """Count a window cell by cell; one that lies in several windows is counted in parts."""
+        rows, cols = (self._cut(axis) for axis in window)
+        for row, down in rows:
+            for col, across in cols:
                 counted = Confusion(len(self._classes))
-                counted.add(np.ascontiguousarray(truth[part]), np.ascontiguousarray(prediction[part]))
-                self._cells.counts[first[0] + row, first[1] + col] += counted.matrix
+                counted.add(np.ascontiguousarray(truth[down, across]), np.ascontiguousarray(prediction[down, across]))
+                self._cells.counts[row, col] += counted.matrix
+
+    def _cut(self, axis: slice) -> list[tuple[int, slice]]:
+        """The cells along one side of a window, and where they lie in it."""
+        side = self._cells.side
+        numbers = range(axis.start // side, -(-axis.stop // side))
+        return [
+            (n, slice(max(n * side, axis.start) - axis.start, min((n + 1) * side, axis.stop) - axis.start))
+            for n in numbers
+        ]
 
     def _count_objects(self, window: Window, inner: Window, seen: Seen) -> None:
         truth, prediction = seen.truth[inner], seen.prediction[inner]

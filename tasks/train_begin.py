@@ -59,7 +59,9 @@ def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tu
     scale = _own_scale(fields)
     if pretrained and cube.dtype == np.uint8:
         scale = imagenet_scale(params.encoder, bands=len(cube.bands))
-    return network, _card(params, fields, params.architecture, arguments, scale, {"imagenet": pretrained})
+    return network, _card(
+        params, fields, params.architecture, arguments, scale, {"imagenet": pretrained and not from_file}
+    )
 
 
 def _from_model(params: TrainParams) -> bool:
@@ -126,7 +128,7 @@ def _card(
 def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -> dict[str, Any]:
     """Where a model comes from: enough to make it again, and to know what it must not be scored on."""
     return {
-        "fingerprints": sorted({*before.get("fingerprints", []), *(f.cube.fingerprint for f in fields)}),
+        "fingerprints": sorted({*before.get("fingerprints", []), *_seen(fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
         "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
         "recipe": recipe_of(params),
@@ -137,6 +139,12 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
 def recipe_of(params: TrainParams) -> dict[str, Any]:
     """The options that decide what comes out."""
     return params.model_dump(mode="json", exclude={"resume", "recipe", "logs"})
+
+
+def _seen(fields: list[Field]) -> set[str]:
+    """Fingerprints of the scenes, and of those that a model which labelled them had learnt from."""
+    labelled = {mark for field in fields for mark in field.labels.made.about.get("seen", [])}
+    return labelled | {field.cube.fingerprint for field in fields}
 
 
 def _owners(fields: list[Field]) -> list[str]:

@@ -28,8 +28,16 @@ def train_elsewhere(
         UnusableInput: as `tasks.train.train`; or the worker does not see the model's folder.
         GeoloomError: the worker died again and again.
     """
-    params = filled(params)
+    params = filled(params).model_copy(update={"recipe": None})
+    if (params.processes or 1) > 1:
+        raise UnusableInput(
+            f"--processes was {params.processes} and a worker of a cluster trains in one; leave it out."
+        )
+    if Path(params.start).exists():
+        params = params.model_copy(update={"start": str(Path(params.start).absolute())})
     make_folder(out)
+    if not params.resume:  # else a job that runs again would go on from an older training
+        (out / STATE_NAME).unlink(missing_ok=True)
     token = uuid4().hex
     (out / MARK).write_text(token)
     places = [open_store(name).url for name in workspaces]
@@ -52,4 +60,5 @@ def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, t
     if mark.read_text() != token and (out / STATE_NAME).is_file():
         params = params.model_copy(update={"resume": True})
     mark.write_text(f"{token} begun")
+    params = params.model_copy(update={"processes": 1})
     return train(params, workspaces, out, device=device, progress=Silent())

@@ -10,7 +10,7 @@ from infra.errors import UnusableInput
 from infra.hub import HUB
 from infra.lease import Grip
 from infra.progress import Progress
-from models.card import load_card
+from models.card import answers_of, load_card
 from tasks.fetch_model import fetch_model
 from tasks.fetch_prompts import fetch_prompts, is_origin, opened_prompts
 from tasks.given_labels import PRESENT, keep_given, open_given
@@ -57,7 +57,9 @@ class Way:
     weights: str = ""
     """sha256 of SAM's weights where its name does not say which they are."""
     model: str = ""
-    """sha256 of the weights of the model that labels, or is looked through."""
+    """What stands for the model that labels, or is looked through."""
+    seen: tuple[str, ...] = ()
+    """Fingerprints of the scenes that this model has learnt from."""
     learnt: FewShot | None = None
     known: Known | None = None
     """What the classes of the vectors look like (`tasks/learn_vectors.py`)."""
@@ -96,7 +98,12 @@ def _chosen(params: LabelParams, workspace: Workspace, *, grip: Grip, progress: 
         raise UnusableInput(f"Labelling with {way.method} needs a file; give it with --{option}.")
     if way.method == "few-shot":
         card = load_card(default_model())
-        way = replace(way, model=card.weights_sha256, from_truth=trained_here(card, workspace, workspace.cube()))
+        way = replace(
+            way,
+            model=card.weights_sha256,
+            from_truth=trained_here(card, workspace, workspace.cube()),
+            seen=_texts(card.lineage.get("fingerprints")),
+        )
         if way.from_truth:
             progress.note(
                 "The model that few-shot looks through was trained on this scene: no truth can score the labels."
@@ -115,10 +122,21 @@ def _by_network(way: Way, workspace: Workspace, *, progress: Progress) -> Way:
 
     cube = workspace.cube()
     card = card_for(way.params.model, cube, workspace.classes)
-    seen = trained_here(card, workspace, cube)
-    if seen:
+    here = trained_here(card, workspace, cube)
+    if here:
         progress.note("The model was trained on this scene: no truth can score the labels.")
-    return replace(way, content=card.weights_sha256, model=card.weights_sha256, from_truth=seen)
+    return replace(
+        way,
+        content=card.weights_sha256,
+        model=answers_of(card),
+        from_truth=here,
+        owners="; ".join(_texts(card.lineage.get("attribution"))),
+        seen=_texts(card.lineage.get("fingerprints")),
+    )
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _sam_of(params: LabelParams, *, progress: Progress) -> str:
@@ -141,6 +159,7 @@ def about_ways(ways: Sequence[Way], workspace: Workspace) -> dict[str, Any]:
         "classes": workspace.classes.names,
         "made_by": ", ".join(way.method for way in ways),
         "sources": [way.content for way in ways if way.content],
+        "seen": sorted({mark for way in ways for mark in way.seen}),
         "from_truth": any(way.method == "truth" or way.params.from_truth or way.from_truth for way in ways),
         "pieces": len(ways) > 1 or ways[0].method in NUMBERING,
     } | ({"attribution": "; ".join(owners)} if owners else {})
