@@ -20,7 +20,6 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from infra.errors import GeoloomError
-from infra.stopping import check as check_stopping
 from models.average import Average
 from models.batch import Batch
 from models.card import ModelCard
@@ -125,7 +124,6 @@ def train(
     over = settings.finished(steps=step, seconds=past.seconds) >= 1 or history.stalled(settings.patience)
     with _ahead(draw, first=step, last=step if over else settings.steps, threads=threads) as batches:
         for chips in batches:
-            check_stopping()
             done = settings.finished(steps=step, seconds=together.from_leader(time.monotonic() - began))
             rate = settings.rate(done)
             _set_rate(optimizer, rate)

@@ -43,12 +43,6 @@ class LeaseParams(Parameters):
     )
 
 
-class DeviceParams(LeaseParams):
-    """What networks run on."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
-
-
 class ClusterParams(LeaseParams):
     """Where blocks are worked on."""
 
@@ -60,8 +54,10 @@ class ClusterParams(LeaseParams):
     workers: int | None = Field(default=None, ge=1, le=4096, description="Lanes or processes; one per core by default.")
 
 
-class RunParams(ClusterParams, DeviceParams):
+class RunParams(ClusterParams):
     """Where a run goes."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
 
 
 class IngestParams(Parameters):

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from infra.cluster import Cluster, Job
 from infra.errors import UnusableInput
-from infra.progress import Progress, Silent
+from infra.progress import Progress, Silent, Task
+from infra.stopping import check
 from infra.storage import make_folder
 from infra.store import open_store
 from models.resume import STATE_NAME
@@ -51,6 +52,21 @@ def train_elsewhere(
     return found[0]
 
 
+class _Stoppable(Silent):
+    """Shows nothing, and ends a training that is no longer wanted."""
+
+    def start(self, name: str, *, total: float, unit: str) -> Task:  # noqa: ARG002 - the Protocol's
+        """Begin."""
+        return self
+
+    def advance(self, amount: float = 1.0) -> None:  # noqa: ARG002 - the Protocol's
+        """After every step."""
+        check()
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
 def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> Trained:
     mark = out / MARK
     if not mark.is_file() or not mark.read_text().startswith(token):
@@ -61,4 +77,4 @@ def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, t
         params = params.model_copy(update={"resume": True})
     mark.write_text(f"{token} begun")
     params = params.model_copy(update={"processes": 1})
-    return train(params, workspaces, out, device=device, progress=Silent())
+    return train(params, workspaces, out, device=device, progress=_Stoppable())

@@ -155,14 +155,15 @@ def _sam_of(params: LabelParams, *, progress: Progress) -> str:
 def about_ways(ways: Sequence[Way], workspace: Workspace) -> dict[str, Any]:
     """What labels made in these ways remember of how they were made."""
     owners = sorted({way.owners for way in ways if way.owners})
-    return {
+    seen = sorted({mark for way in ways for mark in way.seen})
+    about: dict[str, Any] = {
         "classes": workspace.classes.names,
         "made_by": ", ".join(way.method for way in ways),
         "sources": [way.content for way in ways if way.content],
-        "seen": sorted({mark for way in ways for mark in way.seen}),
         "from_truth": any(way.method == "truth" or way.params.from_truth or way.from_truth for way in ways),
         "pieces": len(ways) > 1 or ways[0].method in NUMBERING,
-    } | ({"attribution": "; ".join(owners)} if owners else {})
+    }
+    return about | ({"attribution": "; ".join(owners)} if owners else {}) | ({"seen": seen} if seen else {})
 
 
 def prepared(way: Way, workspace: Workspace, *, device: str, progress: Progress) -> Way:

@@ -42,6 +42,7 @@ def create_labels(
     known: Sequence[str] | None = None,
     rest: Rest = "other",
     attribution: str = "",
+    seen: Sequence[str] = (),
 ) -> None:
     """Make empty labels: every pixel ignored.
 
@@ -56,6 +57,7 @@ def create_labels(
         known: names of the classes that they tell from everything else; all but the first if None.
         rest: what pixels of none of those are.
         attribution: whose the vectors or data sets are that they were made from, where that is known.
+        seen: fingerprints of the scenes that a model has learnt from which made them.
     """
     about = {
         "grid": grids.to_json(grid),
@@ -67,7 +69,8 @@ def create_labels(
         "cube": "",
         "known": list(classes[1:] if known is None else known),
         "rest": rest,
-    } | ({"attribution": attribution} if attribution else {})
+    }
+    about |= ({"attribution": attribution} if attribution else {}) | ({"seen": list(seen)} if seen else {})
     group = create_group(place, grid, attributes=about)
     shape = (grid.shape[0], grid.shape[1])
     arrays: list[tuple[str, str, int]] = [

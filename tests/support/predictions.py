@@ -30,6 +30,6 @@ def put_prediction(workspace, planes, *, side=1024, classes=None, colours=None):
         "trained_here": False, "model": "0" * 64, "cube": opened.cube().fingerprint, "parameters": "none",
         "colours": colours or [list(c.colour) for c in opened.classes.classes], "units": prob.state_of(units),
         "card": {"name": "none", "architecture": "none", "bands": ["red"], "mean": [0.0], "std": [1.0], "tile": 512,
-                 "weights": "none"},
+                 "weights": "none", "sha256": "0" * 64},
     }  # fmt: skip
     prob.update_attributes(place, about)

@@ -79,6 +79,14 @@ def test_windows_cells_and_pieces_change_no_score(mapped, scored, monkeypatch):
     assert document["intervals"]["cells"] > scored[0]["intervals"]["cells"]
 
 
+def test_cells_may_be_larger_than_what_is_read_at_once(mapped, scored):
+    document, _ = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", cell=8192, also="pixels")
+    assert document["confusion"] == scored[0]["confusion"]
+    assert document["intervals"] == {
+        "level": 0.95, "cells": 1, "iou": [None] * 6, "mean_iou": None, "pixel_accuracy": None,
+    }  # fmt: skip
+
+
 def test_what_nobody_knows_does_not_count(mapped, scored):
     """Neither what the truth says where the scene has no data, nor what the map says where the truth is silent."""
     folder, prediction, truth, profile = mapped

@@ -275,7 +275,7 @@ def test_a_workspace_of_another_version_is_left_alone(mine, tmp_path):
     assert times(out) == written
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 3}', "\xff"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 4}', "\xff"])
 def test_a_damaged_workspace_says_so(mine, tmp_path, content):
     out = tmp_path / "ws"
     run(mine, out)

@@ -226,3 +226,25 @@ def test_it_is_trained_and_kept_as_any_network(labelled, geoloom, tmp_path, monk
     assert done.code == 0, done.said
     assert "trained on this scene" in done.said
     assert labels_of(labelled)[1]["from_truth"] is True
+
+
+def test_what_learns_from_a_model_s_labels_has_seen_its_scenes(workspace, tiny_model, tmp_path):
+    """Else a model could be scored on the truth that taught the one that labelled for it."""
+    import shutil
+
+    from models.checkpoint import save_card
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    card = load_card(tiny_model)
+    save_card(tmp_path / "model", card.model_copy(update={"lineage": {"fingerprints": ["aa"], "attribution": ["Us"]}}))
+    shutil.copytree(workspace, tmp_path / "ws", ignore=shutil.ignore_patterns("lease"))
+    params = LabelParams(method=("network",), model=str(tmp_path / "model"))
+    steps.label(params, str(tmp_path / "ws"), run=RunParams(device="cpu"), progress=Silent())
+    recipe = TrainParams(
+        architecture="tiny", start="random", steps=1, chip=64, batch=1, validation_share=0, keep="last"
+    )
+    steps.train(recipe, [str(tmp_path / "ws")], tmp_path / "made", run=RunParams(device="cpu"), progress=Silent())
+    lineage = load_card(tmp_path / "made").lineage
+    assert "aa" in lineage["fingerprints"]
+    assert len(lineage["fingerprints"]) == 2
+    assert "Us" in lineage["attribution"]

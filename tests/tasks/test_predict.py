@@ -398,3 +398,18 @@ def test_two_models_answer_together(ingested, engine, tiny_model, tmp_path, pixe
     item = json.loads(open_store(ingested).read("products/item.json"))
     checksum = item["assets"]["model"]["file:checksum"]
     assert checksum == "1220" + card.weights_sha256, "one file is named, by its own checksum"
+
+
+def test_another_temperature_is_another_prediction(ingested, engine, tiny_model, tmp_path):
+    """Its weights are the same; what comes of them is not, and no block of the one stays in the other."""
+    import shutil
+
+    from models.card import load_card
+    from models.checkpoint import save_card
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    engine.predict(ingested, tmp_path / "model")
+    before = engine.bits(ingested)
+    save_card(tmp_path / "model", load_card(tmp_path / "model").model_copy(update={"temperature": 2.0}))
+    assert engine.predict(ingested, tmp_path / "model").tiles_run
+    assert engine.bits(ingested) != before

@@ -50,6 +50,8 @@ def same(a, b):
 
 def test_a_worker_makes_the_model_that_this_process_makes(labelled, scheduler, tmp_path):
     here = train(labelled, tmp_path / "here", RunParams(device="cpu"), steps=6)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "training.safetensors").write_bytes(b"of an older training")
     there = train(labelled, tmp_path / "there", RunParams(device="cpu", cluster=scheduler[0]), steps=6)
     assert same(here, there)
     assert not (tmp_path / "there" / "training.job").exists()
@@ -74,3 +76,8 @@ def test_a_worker_that_dies_is_followed_by_one_that_goes_on(labelled, scheduler,
 def test_a_gpu_is_asked_for_where_none_is(labelled, scheduler, tmp_path):
     with pytest.raises(UnusableInput, match="resource GPU"):
         train(labelled, tmp_path / "out", RunParams(device="cuda", cluster=scheduler[0]), steps=2)
+
+
+def test_several_processes_are_refused(labelled, scheduler, tmp_path):
+    with pytest.raises(UnusableInput, match="--processes was 2 and a worker"):
+        train(labelled, tmp_path / "out", RunParams(device="cpu", cluster=scheduler[0]), steps=2, processes=2)
