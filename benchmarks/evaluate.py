@@ -50,8 +50,7 @@ def main() -> None:
 
 
 def _child(**document: Any) -> dict[str, Any]:
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in document.items()}
-    return measure_in_child("benchmarks.evaluate", plain, environment={"OMP_NUM_THREADS": "1"})
+    return measure_in_child("benchmarks.evaluate", document, environment={"OMP_NUM_THREADS": "1"})
 
 
 def _count(_document: dict[str, Any]) -> dict[str, Any]:

@@ -55,9 +55,7 @@ def main() -> None:
 
 
 def _child(**document: Any) -> dict[str, Any]:
-    return measure_in_child(
-        "benchmarks.identity", {n: str(v) if isinstance(v, Path) else v for n, v in document.items()}
-    )
+    return measure_in_child("benchmarks.identity", document)
 
 
 def _copy(document: dict[str, Any]) -> dict[str, float]:

@@ -136,7 +136,7 @@ def measure_in_child(
 ) -> dict[str, Any]:
     """Run `python -m MODULE DOCUMENT` as a process of its own and return the JSON object of its last line."""
     done = subprocess.run(
-        [sys.executable, "-m", module, json.dumps(document)],
+        [sys.executable, "-m", module, json.dumps(document, default=str)],
         check=False,
         env=os.environ | dict(environment or {}),
         stdout=subprocess.PIPE,

@@ -58,8 +58,7 @@ def main() -> None:
 
 
 def _child(**document: Any) -> dict[str, Any]:
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in document.items()}
-    return measure_in_child("benchmarks.memory", plain, environment={"OMP_NUM_THREADS": "1"})
+    return measure_in_child("benchmarks.memory", document, environment={"OMP_NUM_THREADS": "1"})
 
 
 def _warm(model: str, *, worker: bool, step: str) -> None:

@@ -95,7 +95,7 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
         for window in parts:
-            scoring.add(window, _seen(scored, truth, told, scoring.around(window)))
+            scoring.add(window, _seen(scored, truth, told, scoring.around(window), objects="objects" in params.also))
             bar.advance()
     results = scoring.results({source.path: source.extent for source in workspace.sources})
     if not results.matrix.sum():
@@ -114,7 +114,7 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
 
 
-def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window) -> Seen:
+def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window, *, objects: bool) -> Seen:
     planes = None if scored.planes is None else scored.planes(around)
     if planes is not None:
         for klass in np.flatnonzero(told[: len(planes)] != np.arange(len(planes))):
@@ -124,8 +124,8 @@ def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window
         scored.fold(truth.read(around)),
         told[scored.read(around)],
         planes,
-        truth.objects(around) if isinstance(truth, VectorTruth) else None,
-        None if scored.objects is None else scored.objects(around),
+        truth.objects(around) if objects and isinstance(truth, VectorTruth) else None,
+        scored.objects(around) if objects and scored.objects is not None else None,
     )
 
 

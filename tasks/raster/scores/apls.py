@@ -18,7 +18,8 @@ from pydantic import JsonValue
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from tasks.raster.scores.ratios import harmonic, plain
+from tasks.raster.scores.plain import to_plain
+from tasks.raster.scores.ratios import harmonic
 from tasks.raster.scores.road_graph import RoadGraph
 from tasks.raster.scores.road_places import Places, cut, nearest
 
@@ -45,7 +46,7 @@ class Apls:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return plain(self)
+        return to_plain(self)
 
 
 def apls(

@@ -8,7 +8,7 @@ what is ignored is no boundary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -20,7 +20,7 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, crop_to, grown, shape_of, within
 from tasks.raster.kernels import Rows, compiled, rows_of
-from tasks.raster.scores.plain import plain
+from tasks.raster.scores.plain import to_plain
 
 MOST = IGNORE - 1
 """Classes at most: 255 is what is ignored, and one value more stands for what lies beyond the scene."""
@@ -43,7 +43,7 @@ class BoundaryScores:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return to_plain(self)
 
 
 class Boundaries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tasks.raster.blend import NODATA, TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.kernels import LANES, Rows, compiled, rows_of
 from tasks.raster.reliability import Bin, Reliability
-from tasks.raster.scores.plain import plain
+from tasks.raster.scores.plain import to_plain
 
 FLOOR = 1 / (2 * TOP)
 """The probability that a stored 0 stands for where its logarithm is taken: half a step."""
@@ -40,7 +40,7 @@ class CalibrationScores:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return to_plain(self)
 
 
 class Calibration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from tasks.raster.kernels import compiled
 from tasks.raster.scores.instances import Met
-from tasks.raster.scores.plain import plain
+from tasks.raster.scores.plain import to_plain
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Intersections over union from which COCO takes two for the same (cocoeval.py, Params.setDetParams)."""
@@ -46,7 +46,7 @@ class InstanceScores:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return {name: plain(value) for name, value in asdict(self).items()}
+        return to_plain(self)
 
 
 def score_instances(met: Met, *, smallest: int = 0) -> InstanceScores:

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING
-
-from pydantic import JsonValue
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 def share(part: int, whole: int) -> float:
@@ -28,8 +21,3 @@ def united(precision: float, recall: float) -> float:
     """Intersection over union as precision and recall imply it, pr / (p + r - pr); 0 and NaN as of `harmonic`."""
     dice = harmonic(precision, recall)
     return dice / (2 - dice)
-
-
-def plain(scores: DataclassInstance) -> dict[str, JsonValue]:
-    """The fields of a dataclass of numbers as plain JSON, None for NaN."""
-    return {name: None if value != value else value for name, value in asdict(scores).items()}  # noqa: PLR0124 - NaN

@@ -22,7 +22,8 @@ from pydantic import JsonValue
 from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window
-from tasks.raster.scores.ratios import harmonic, plain, share, united
+from tasks.raster.scores.plain import to_plain
+from tasks.raster.scores.ratios import harmonic, share, united
 
 SLACK = 3.0
 _ROUNDING = 1e-6
@@ -48,7 +49,7 @@ class Relaxed:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return plain(self)
+        return to_plain(self)
 
 
 @dataclass(frozen=True, slots=True)

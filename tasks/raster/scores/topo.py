@@ -27,7 +27,8 @@ from pydantic import JsonValue
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from tasks.raster.scores.ratios import harmonic, plain, share
+from tasks.raster.scores.plain import to_plain
+from tasks.raster.scores.ratios import harmonic, share
 from tasks.raster.scores.road_graph import RoadGraph
 from tasks.raster.scores.road_places import CutGraph, Places, cut, nearest
 
@@ -61,7 +62,7 @@ class Topo:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The same as plain JSON, None for NaN."""
-        return plain(self)
+        return to_plain(self)
 
 
 def topo(
