@@ -21,8 +21,10 @@ from flows import steps
 from infra.progress import Silent
 from infra.settings import settings
 from infra.store import open_store
+from models.history import History
 from models.metrics import Confusion
 from models.resume import STATE_NAME
+from models.train import HISTORY_NAME
 from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.dubai import write_scene
@@ -31,34 +33,44 @@ from tasks.raster.fingerprint import fingerprint
 TILES = (1, 2, 3, 4, 5, 6)
 CLASSES = ("building", "road", "land", "vegetation", "water")
 LITE2 = "tu-tf_efficientnet_lite2"
-RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "usual": (
-        "cross-entropy, flips, turns, scale and light",
-        {"loss": {"dice": 0.0}, "balance": "none", "draw": "area", "augment": {"blur": 0.0, "noise": 0.0}},
-    ),
-    "default": ("soft Dice, classes weighed by the root of their frequency and drawn alike, blur, noise", {}),
-    "wide zoom": ("zoom 0.5 to 2 instead of 0.7 to 1.4", {"augment": {"zoom": [0.5, 2.0]}}),
-    "lovasz": ("Lovász for Dice", {"loss": {"dice": 0.0, "lovasz": 1.0}}),
-    "light": (
-        "twice the change of light",
-        {"augment": {"brightness": 0.6, "colour": 0.3, "contrast": 0.5, "gamma": 2.0}},
-    ),
-    "slow encoder": ("a fifth of the learning rate for the encoder", {"encoder_rate": 0.2}),
-    "lite2": ("EfficientNet-Lite2", {"encoder": LITE2}),
-    "context": ("chips of 512², half as many a step, half the steps", {"chip": 512, "batch": 4}),
-    "unweighed": ("no weights of classes", {"balance": "none"}),
-    "undrawn": ("chips drawn evenly from the area", {"draw": "area"}),
-    "neither": ("neither weights nor drawing by class", {"balance": "none", "draw": "area"}),
-    "paste": ("objects pasted from other chips into a third", {"augment": {"paste": 0.33}}),
-    "cutout": ("holes in half of the chips", {"augment": {"cutout": 0.5}}),
+
+
+def _views(**how: Any) -> dict[str, Any]:
+    return {"augment": {"blur": 0.0, "noise": 0.0} | how}
+
+
+USUAL: dict[str, Any] = {
+    "loss": {"dice": 0.0},
+    "balance": "none",
+    "draw": "area",
+    "augment": {"blur": 0.0, "noise": 0.0},
 }
-"""What is added to, or left out of, the default recipe."""
+RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "usual": ("cross-entropy, flips, turns, zoom and light", USUAL),
+    "dice": ("usual, and soft Dice", USUAL | {"loss": {"dice": 1.0}}),
+    "lovasz": ("usual, and Lovász", USUAL | {"loss": {"dice": 0.0, "lovasz": 1.0}}),
+    "context": ("usual, chips of 512², half as many a step, half the steps", USUAL | {"chip": 512, "batch": 4}),
+    "lite2": ("usual, EfficientNet-Lite2", USUAL | {"encoder": LITE2}),
+    "slow encoder": ("usual, a fifth of the learning rate for the encoder", USUAL | {"encoder_rate": 0.2}),
+    "wide zoom": ("usual, zoom 0.5 to 2 instead of 0.7 to 1.4", USUAL | _views(zoom=[0.5, 2.0])),
+    "light": (
+        "usual, twice the change of light",
+        USUAL | _views(brightness=0.6, colour=0.3, contrast=0.5, gamma=2.0),
+    ),
+    "paste": ("usual, objects pasted from other chips into a third", USUAL | _views(paste=0.33)),
+    "cutout": ("usual, holes in half of the chips", USUAL | _views(cutout=0.5)),
+    "neither": ("soft Dice, blur, noise", {"balance": "none", "draw": "area"}),
+    "unweighed": ("neither, chips drawn for each class alike", {"balance": "none"}),
+    "undrawn": ("neither, classes weighed by the root of their frequency", {"draw": "area"}),
+    "both": ("neither, classes weighed and drawn alike", {}),
+}
+"""What each is, and the options in which it differs from the defaults of `geoloom train`."""
 
 
 def main() -> None:
     """Train and score what is missing, tell."""
     words = parser("ablation", __doc__)
-    words.add_argument("--recipes", type=lambda text: text.split(","), default=["usual", "default"])
+    words.add_argument("--recipes", type=lambda text: text.split(","), default=["usual", "dice"])
     words.add_argument("--folds", type=lambda text: text.split(","), default=["25", "14", "36"])
     words.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[0])
     words.add_argument("--steps", type=int, default=800)
@@ -89,7 +101,10 @@ def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int 
     learn = [str(_workspace(out, tile)) for tile in TILES if tile not in held]
     trained = steps.train(params, learn, model, run=RunParams(), progress=Silent())
     matrices = {str(tile): _score(out, tile, model) for tile in held}
-    found = {"recipe": recipe, "fold": fold, "seed": seed, "steps": trained.steps, "matrices": matrices}
+    seconds = History.from_json((model / HISTORY_NAME).read_text()).steps[-1].seconds
+    found = {
+        "recipe": recipe, "fold": fold, "seed": seed, "steps": trained.steps, "seconds": seconds, "matrices": matrices
+    }  # fmt: skip
     kept.write_text(json.dumps(found))
     return found
 
@@ -151,14 +166,16 @@ def _result(runs: list[dict[str, Any]], count: int) -> Result:
         folds = ", ".join(sorted({run["fold"] for run in own}))
         apart = f" ± {(max(means) - min(means)) / 2:.3f}" if len(means) > 1 else ""
         cells = [number(mean(one[name] for one in each)) for name in CLASSES]
-        rows.append((recipe, what, folds, str(len(seeds)), f"{mean(means):.3f}{apart}", *cells))
-        data[recipe] = {"folds": folds, "seeds": seeds, "mean_iou": means, "iou": each}
+        cost = mean(run["seconds"] for run in own) / 60
+        rows.append((recipe, what, folds, str(len(seeds)), f"{mean(means):.3f}{apart}", *cells, f"{cost:.0f}"))
+        data[recipe] = {"folds": folds, "seeds": seeds, "mean_iou": means, "iou": each, "minutes": cost}
     return Result(
         "ablation",
         "What a recipe's parts bring",
         f"Dubai's tiles 1 to 6 in folds: {count} steps on the tiles that a fold does not name, scored on those that it "
-        "names, mapped whole as `geoloom map` maps them. IoU over the tiles of all folds together.",
-        ("recipe", "what", "folds", "seeds", "mean IoU", *CLASSES),
+        "names, mapped whole as `geoloom map` maps them. IoU over the tiles of all folds together; ± is half of "
+        "the span of the seeds.",
+        ("recipe", "what", "folds", "seeds", "mean IoU", *CLASSES, "minutes a run"),
         tuple(rows),
         data,
     )

@@ -46,6 +46,7 @@ ORDER = (
     "evaluate",
     "training",
     "ablation",
+    "transfer",
     "gpu",
 )
 """The order of sections; names that are not here follow."""

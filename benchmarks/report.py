@@ -1,6 +1,7 @@
 """Read Dubai tile 8. The only script that does.
 
-    python -m benchmarks.report model [--model default]    map it, score the map, and write the score into model.json
+    python -m benchmarks.report model [--model default] [--ensemble A B]
+        map it, score the map, and write the score into model.json; once more with test-time augmentation and by all
     python -m benchmarks.report labels [--seeds 0 1 2 3 4]   label it by wrong vectors, and score labels and confidence
     python -m benchmarks.report few-shot [--draws 0 1 2] [--steps 1000]   label it by windows of it; train on the same
 
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.page import commit
 from infra.progress import Silent
@@ -40,26 +42,40 @@ def write_down(what: str, *cells: str) -> None:
     print(row, end="", flush=True)
 
 
-def read_model(name: str) -> None:
-    """Map the tile, score the map, write the score into the model's card."""
+def read_model(name: str, others: Sequence[str]) -> None:
+    """Map the tile, score the map, write the score into the model's card; then by more looks, and more models."""
     folder = find_model(name)
     card = load_card(folder)
+    found = _mapped(str(folder))
+    save_card(folder, card.model_copy(update={"scores": card.scores | {"dubai_tile_8": found}}))
+    _write_scores(card.weights_sha256[:12], "one look", found)
+    _write_scores(card.weights_sha256[:12], "eight looks", _mapped(str(folder), "--predict.tta"))
+    if others:
+        names = ",".join([str(folder), *(str(find_model(other)) for other in others)])
+        found = _mapped(names, "--predict.tta")
+        _write_scores(card.weights_sha256[:12], f"eight looks, {1 + len(others)} models", found)
+
+
+def _mapped(models: str, *more: str) -> dict[str, Any]:
+    """The scores of a map of the tile."""
     with tempfile.TemporaryDirectory(prefix="geoloom-report-") as scratch:
         out = Path(scratch) / "map"
         scene, truth = write_scene(settings().data_dir / "dubai", 8, Path(scratch))
-        words = ["map", str(scene), "--out", str(out), "--model", str(folder), "--evaluate.truth", str(truth), "--json"]
-        subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True)
+        words = ["map", str(scene), "--out", str(out), "--model", models, "--evaluate.truth", str(truth), "--json"]
+        subprocess.run([sys.executable, "-m", "flows.cli", *words, *more], check=True)
         scores = json.loads((out / "products" / "scores.json").read_text())
     iou = dict(zip(scores["classes"], scores["iou"], strict=True))
-    found = {
+    return {
         "iou": {name: iou[name] for name in CLASSES},
         "mean_iou": scores["mean_iou"],
         "pixel_accuracy": scores["pixel_accuracy"],
         "data": f"{ATTRIBUTION}, tile 8",
     }
-    save_card(folder, card.model_copy(update={"scores": card.scores | {"dubai_tile_8": found}}))
-    values = (scores["mean_iou"], *found["iou"].values(), scores["pixel_accuracy"])
-    write_down("The model", card.weights_sha256[:12], *(f"{value:.3f}" for value in values))
+
+
+def _write_scores(sha256: str, how: str, found: dict[str, Any]) -> None:
+    values = (found["mean_iou"], *found["iou"].values(), found["pixel_accuracy"])
+    write_down("The model", sha256, how, *(f"{value:.3f}" for value in values))
 
 
 def read_labels(seeds: Sequence[int]) -> None:
@@ -95,13 +111,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("model", "labels", "few-shot"))
     parser.add_argument("--model", default="default")
+    parser.add_argument("--ensemble", nargs="+", default=[], help="model: more models, whose mean is read, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1000, help="few-shot: of training; 0 for none")
     options = parser.parse_args()
     commit()  # what is measured, whatever is committed meanwhile
     if options.what == "model":
-        read_model(options.model)
+        read_model(options.model, options.ensemble)
     elif options.what == "labels":
         read_labels(options.seeds)
     else:
