@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tasks.charts import STYLE as CHARTS
+from tasks.charts import precision_recall_chart, reliability_chart
 from tasks.evaluation_pictures import STYLE as PICTURES
 from tasks.evaluation_pictures import Pictures, Read
 from tasks.page import page, table
 from tasks.raster.classes import ClassMap
 from tasks.raster.scores.cells import Interval
-from tasks.reliability_chart import STYLE as CHART
-from tasks.reliability_chart import reliability_chart
 from tasks.scoring import BOUNDARY, SLACK, Results
 from tasks.workspace import Workspace
 
@@ -38,8 +38,8 @@ def evaluation_page(
     parts += ["<h2>Classes</h2>", _class_table(results), f"<p class=note>{_CLASSES}</p>"]
     parts += ["<h2>What is taken for what</h2>", _confusion(results)]
     parts += ["<h2>Where it is worst</h2>", pictures.worst(results), pictures.every_cell(results)]
-    parts += _more(results)
-    return page(f"{what.lower()} against truth", parts, style=_STYLE + PICTURES + CHART)
+    parts += _more(results, classes)
+    return page(f"{what.lower()} against truth", parts, style=_STYLE + PICTURES + CHARTS)
 
 
 def _summary(results: Results, workspace: Workspace, about: dict[str, Any]) -> str:
@@ -104,7 +104,7 @@ def _confusion(results: Results) -> str:
     )
 
 
-def _more(results: Results) -> list[str]:
+def _more(results: Results, classes: ClassMap) -> list[str]:
     found = []
     if results.objects is not None:
         o = results.objects
@@ -122,6 +122,14 @@ def _more(results: Results) -> list[str]:
         found.append(
             f"<p>APLS {_text(r.apls.apls)}: paths of the truth {_text(r.apls.truth_to_proposal)}, of the map "
             f"{_text(r.apls.proposal_to_truth)}. Both networks are drawn from the masks; distances are in {r.unit}.</p>"
+        )
+    if results.curves:
+        lines = {name: (curve, "rgb({},{},{})".format(*classes.classes[classes.id(name)].colour))
+                 for name, curve in results.curves.items()}  # fmt: skip
+        found += ["<h2>Other thresholds</h2>", precision_recall_chart(lines)]
+        found.append(
+            "<p class=note>What each class would give if it were drawn wherever its probability passes a threshold; "
+            "the disc is the threshold with the best F1, the number is the average precision.</p>"
         )
     if results.calibration is not None:
         c = results.calibration

@@ -11,6 +11,8 @@ import shapely
 from pydantic import JsonValue
 
 from models.metrics import Scores
+from tasks.charts import STYLE as CHARTS
+from tasks.charts import reliability_chart
 from tasks.page import embedded, page, table
 from tasks.raster.cube import Cube
 from tasks.raster.doubts import Place
@@ -20,8 +22,6 @@ from tasks.raster.overlaps import MATCH, SizeScore
 from tasks.raster.picture import scene_picture
 from tasks.raster.reliability import Reliability
 from tasks.raster.review_style import WHY
-from tasks.reliability_chart import STYLE as CHART
-from tasks.reliability_chart import reliability_chart
 
 SHOWN = 24
 """Places that the page shows."""
@@ -180,4 +180,4 @@ _LEGEND = "; ".join(f"{why}: {text}" for why, (text, _) in WHY.items()) + "."
 _STYLE = f"""
 .places {{ display: flex; flex-wrap: wrap; gap: 1rem }}
 .places figure {{ width: 200px }}
-{CHART}"""
+{CHARTS}"""

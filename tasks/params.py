@@ -283,7 +283,7 @@ class EvaluateParams(TruthParams):
     what: Literal["map", "labels"] = Field(default="map", description="Score classes.tif, or the labels.")
     ablation: bool = Field(default=False, description="Score labels that were made from this very truth, on purpose.")
     also: Names = Field(
-        default=("boundaries", "objects", "roads", "calibration"),
+        default=("boundaries", "objects", "roads", "curves", "calibration"),
         description="Scores besides those by pixels; 'pixels' for none: it goes many times as fast.",
     )
     cell: int = Field(

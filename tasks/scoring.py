@@ -22,6 +22,7 @@ from tasks.raster.scores.calibration import Calibration, CalibrationScores
 from tasks.raster.scores.cells import Cells, Interval, Intervals, bootstrap
 from tasks.raster.scores.instance_scores import InstanceScores, score_instances
 from tasks.raster.scores.instances import Instances
+from tasks.raster.scores.precision_recall import Curve, PrecisionRecall
 from tasks.raster.scores.relaxed import Relaxed, RelaxedCount, count_relaxed
 from tasks.raster.scores.road_graph import road_graph
 from tasks.raster.scores.road_lines import REACH, RoadLines
@@ -32,7 +33,7 @@ BOUNDARY = 2
 SLACK = 3
 """Pixels that a road may be off and still be found."""
 BUILDING, ROAD = "building", "road"
-KINDS = ("boundaries", "objects", "roads", "calibration")
+KINDS = ("boundaries", "objects", "roads", "curves", "calibration")
 """What may be counted besides classes of pixels."""
 
 
@@ -84,6 +85,8 @@ class Results:
     boundaries: BoundaryScores | None = None
     objects: InstanceScores | None = None
     roads: RoadScores | None = None
+    curves: dict[str, Curve] | None = None
+    """Of the classes that occur in the truth."""
     calibration: CalibrationScores | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -100,6 +103,8 @@ class Results:
             part = getattr(self, name)
             if part is not None:
                 document[name] = part.to_json()
+        if self.curves is not None:
+            document["curves"] = {name: curve.to_json() for name, curve in self.curves.items()}
         if self.scenes:
             document["scenes"] = {name: scores.to_json() for name, scores in self.scenes.items()}
         return document
@@ -126,7 +131,8 @@ class Scoring:
         self._cells = Cells.empty(shape, side=cell, classes=len(classes))
         self._boundaries = Boundaries(len(classes), shape, distance=BOUNDARY) if "boundaries" in kinds else None
         self._calibration = Calibration(len(classes)) if "calibration" in kinds else None
-        self._calibrated = False
+        self._curves = PrecisionRecall(len(classes)) if "curves" in kinds else None
+        self._has_planes = False
         self._building, self._road = (
             classes.id(name) if name in classes.names and classes.id(name) in told and kind in kinds else None
             for name, kind in ((BUILDING, "objects"), (ROAD, "roads"))
@@ -154,10 +160,8 @@ class Scoring:
         if self._boundaries is not None:
             near = within(self._boundaries.around(window), around)
             self._boundaries.add(window, seen.truth[near], seen.prediction[near])
-        if self._calibration is not None and seen.planes is not None:
-            self._calibrated = True
-            planes = seen.planes[(slice(None), *inner)]
-            self._calibration.add(planes, np.where(planes[0] == NODATA, IGNORE, truth))
+        if seen.planes is not None:
+            self._count_probabilities(seen.planes[(slice(None), *inner)], truth)
         if self._building is not None:
             self._count_objects(window, inner, seen)
         if self._road is not None:
@@ -181,8 +185,22 @@ class Scoring:
             None if self._boundaries is None else self._boundaries.scores(),
             None if self._building is None else score_instances(self._objects.met()),
             self._road_scores(),
-            self._calibration.scores() if self._calibration is not None and self._calibrated else None,
+            self._class_curves(),
+            self._calibration.scores() if self._calibration is not None and self._has_planes else None,
         )
+
+    def _count_probabilities(self, planes: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        self._has_planes = True
+        if self._curves is not None:
+            self._curves.add(planes, truth)
+        if self._calibration is not None:
+            self._calibration.add(planes, np.where(planes[0] == NODATA, IGNORE, truth))
+
+    def _class_curves(self) -> dict[str, Curve] | None:
+        if self._curves is None or not self._has_planes:
+            return None
+        named = zip(self._classes.names, self._curves.curves(), strict=True)
+        return {name: curve for name, curve in named if not math.isnan(curve.average_precision)}
 
     def _count_cells(self, window: Window, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count a window cell by cell; one that lies in several windows is counted in parts."""

@@ -106,6 +106,7 @@ def test_objects_and_roads_are_scored_and_only_where_the_truth_tells_them(mapped
     from tasks.raster.scores.calibration import Calibration
     from tasks.raster.scores.instance_scores import score_instances
     from tasks.raster.scores.instances import Instances
+    from tasks.raster.scores.precision_recall import PrecisionRecall
     from tasks.raster.scores.relaxed import count_relaxed
 
     document, _ = scored
@@ -128,6 +129,10 @@ def test_objects_and_roads_are_scored_and_only_where_the_truth_tells_them(mapped
     calibration = Calibration(6)
     calibration.add(planes, truth)
     assert document["calibration"] == calibration.scores().to_json()
+    curves = PrecisionRecall(6)
+    curves.add(planes, truth)
+    occur = [n for n in range(6) if (truth[(planes[0] != 255) & (truth != 255)] == n).any()]
+    assert list(document["curves"].values()) == [curves.curves()[n].to_json() for n in occur]
 
     write_truth(folder / "land.tif", np.where(truth == 255, 255, (truth == 3).astype(np.uint8)), profile)
     with rasterio.open(folder / "land.tif", "r+") as file:
@@ -186,7 +191,7 @@ def test_an_unknown_score_is_refused(mapped):
 def test_pixels_alone_go_without_probabilities(mapped, scored):
     document, page = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="pixels")
     assert document["confusion"] == scored[0]["confusion"]
-    assert not document.keys() & {"boundaries", "objects", "roads", "calibration"}
+    assert not document.keys() & {"boundaries", "objects", "roads", "curves", "calibration"}
     assert "Roads as a network" not in page
 
 
@@ -195,7 +200,8 @@ def test_the_page_needs_no_other_file(mapped, scored):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "http://" not in page.replace("http://www.w3.org", "")
     for word in ("Side by side", "What is taken for what", "Where it is worst", "Buildings one by one",
-                 "Roads as a network", "Can the probabilities be believed?", "scene.tif", "truth.tif"):  # fmt: skip
+                 "Roads as a network", "Other thresholds",
+                 "Can the probabilities be believed?", "scene.tif", "truth.tif"):  # fmt: skip
         assert word in page
 
 
