@@ -57,6 +57,10 @@ RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
         "usual, twice the change of light",
         USUAL | _views(brightness=0.6, colour=0.3, contrast=0.5, gamma=2.0),
     ),
+    "dim": (
+        "usual, half the change of light",
+        USUAL | _views(brightness=0.15, colour=0.07, contrast=0.15, gamma=1.25),
+    ),
     "paste": ("usual, objects pasted from other chips into a third", USUAL | _views(paste=0.33)),
     "cutout": ("usual, holes in half of the chips", USUAL | _views(cutout=0.5)),
     "neither": ("soft Dice, blur, noise", {"balance": "none", "draw": "area"}),
