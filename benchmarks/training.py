@@ -31,9 +31,10 @@ from models.recipe import TrainSettings
 from models.train import train as run_loop
 from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams, WorldParams
-from tasks.train import DRAWING, precision_of
+from tasks.train import DRAWING
 from tasks.train_begin import begin
-from tasks.train_fields import drawer, open_fields, weights_of
+from tasks.train_fields import drawer, open_fields
+from tasks.train_settings import settings_of
 
 SIZE = 2048
 GOALS = {"cpu": 0.9, "cuda": 0.85}
@@ -53,14 +54,7 @@ def main() -> None:
     params = TrainParams(batch=options.batch, chip=options.chip, encoder=options.encoder, steps=options.steps)
     fields = open_fields(params, [workspace])
     network, card = begin(params, fields, progress=Silent())
-    settings = TrainSettings(
-        steps=options.steps,
-        precision=precision_of(params, options.device),
-        loss=params.loss,
-        class_weights=weights_of(params, fields),
-        augment=params.augment,
-        chip=params.chip,
-    )
+    settings = settings_of(params, fields, device=options.device)
     draw = drawer(params, fields, ALONE)
     bare, ours = list[float](), list[float]()
     for round_ in range(options.rounds):

@@ -10,7 +10,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel
 
-from infra.errors import GeoloomError
+from infra.errors import GeoloomError, UnusableInput, UnwritableOutput, WorkspaceBusy
 from infra.settings import settings
 
 
@@ -22,7 +22,7 @@ def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
     The deployment is called as the pool is (`predict-scene/gpu`), and the pool's concurrency limit keeps one run a GPU.
 
     Raises:
-        GeoloomError: the run there failed.
+        GeoloomError: the run there failed; bad input, a busy workspace and the like as what they are.
     """
     pool = settings().gpu_pool
     if not _is_ready(pool, f"{flow_name}/{pool}"):
@@ -30,8 +30,18 @@ def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
     plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in parameters.items()}
     run: Any = run_deployment(name=f"{flow_name}/{pool}", parameters=plain, as_subflow=True, poll_interval=2)
     if run.state is None or run.state.type != StateType.COMPLETED:
-        raise GeoloomError(f"{flow_name} failed on the work pool '{pool}' (flow run {run.name}); its log says why.")
+        raise _failure(run, f"{flow_name} failed on the work pool '{pool}' (flow run {run.name})")
     return True
+
+
+def _failure(run: Any, what: str) -> GeoloomError:
+    """Why a run failed: Prefect's state tells an exception as '... exception: Kind: message'."""
+    told = run.state.message or "" if run.state else ""
+    kind, _, message = told.rpartition("exception: ")[2].partition(": ")
+    ours = {error.__name__: error for error in (UnusableInput, UnwritableOutput, WorkspaceBusy)}
+    if kind in ours and message:
+        return ours[kind](f"{what}: {message}")
+    return GeoloomError(f"{what}; its log says why.")
 
 
 def _is_ready(pool: str, deployment: str) -> bool:

@@ -73,10 +73,14 @@ def _map(
     run: RunParams,
     lease: str,
 ) -> dict[str, str]:
+    from tasks.model import absolute_model
+    from tasks.recipe_file import self_contained
+
     chosen = [True, label is not None, train is not None, True, True, True, evaluate is not None]
     progress = begin_progress(f"map {', '.join(Path(s.partition('?')[0]).name for s in ingest.scenes)} into {out}")
     shares = iter(share_out(progress, sum(chosen)))
     elsewhere = run.model_copy(update={"lease": lease})
+    predict = predict.model_copy(update={"model": tuple(absolute_model(name) for name in predict.model)})
     workspace, left_out = tasks.ingest(ingest, out, run, next(shares))
     products = {"workspace": workspace}
     if label is not None:
@@ -84,6 +88,7 @@ def _map(
     if train is not None:
         model = f"{out}/model"
         share = next(shares)
+        train = self_contained(train)
         given = {"workspaces": [out], "out": model, "params": train, "run": run}
         if not run_on_gpu_pool("train-model", given):
             tasks.train(train, [out], model, run, share)

@@ -27,8 +27,8 @@ def lanes_for(device: str) -> int | None:
     return 2 if device == "cuda" else None
 
 
-def processes_for(device: str, wanted: int | None) -> int:
-    """Processes that train a network together: as wanted, else one a GPU, and one on a CPU.
+def processes_for(device: str, wanted: int | None, *, batch: int) -> int:
+    """Processes that train a network together: as wanted, else one on a CPU, and one a GPU as far as they share evenly.
 
     Raises:
         UnusableInput: more are wanted than there are GPUs.
@@ -40,4 +40,4 @@ def processes_for(device: str, wanted: int | None) -> int:
     there = torch.cuda.device_count()
     if (wanted or 1) > there:
         raise UnusableInput(f"--processes was {wanted} and there are {there} GPUs; each process takes one.")
-    return wanted or there
+    return wanted or max(count for count in range(1, there + 1) if batch % count == 0)

@@ -13,6 +13,12 @@ every layer may raise from it (docs/decisions/0001-one-error-tree.md).
 """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop; or its kind where it says nothing."""
+    told = str(error).strip()
+    return told.splitlines()[0].rstrip(".") if told else type(error).__name__
+
+
 class GeoloomError(Exception):
     """A fault of geoloom's own, and the root of every error it raises on purpose."""
 

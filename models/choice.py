@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from infra.errors import GeoloomError, UnusableInput
+from infra.errors import GeoloomError, UnusableInput, first_line
 from models.card import ModelCard
 from models.footprint import watching
 from models.machine import has_bfloat16
@@ -182,7 +182,7 @@ def _try(predictor: Predictor, batches: Sequence[Batch], wanted: Sequence[NDArra
     try:
         return _judged(*_run(predictor, batches), wanted, batches)
     except (UnusableInput, RuntimeError) as error:
-        return Trial(predictor.runtime, refused=str(error).splitlines()[0])
+        return Trial(predictor.runtime, refused=first_line(error))
     except GeoloomError as error:
         return Trial(predictor.runtime, refused=str(error))
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 
 
 def load_network(name: str, folder: Path, *, types: Collection[str], device: str) -> Any:
@@ -32,7 +32,7 @@ def load_network(name: str, folder: Path, *, types: Collection[str], device: str
         )
     except Exception as error:  # a damaged file may raise nearly anything
         raise UnusableInput(
-            f"The weights in {folder} cannot be read ({reason_of(error)}); fetch them again."
+            f"The weights in {folder} cannot be read ({first_line(error)}); fetch them again."
         ) from error
     if loaded["missing_keys"]:
         first = min(loaded["missing_keys"])
@@ -58,11 +58,6 @@ def import_transformers() -> Any:
     return transformers
 
 
-def reason_of(error: Exception) -> str:
-    """The first line of what an error says."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _require_type(folder: Path, types: Collection[str]) -> None:
     path = folder / "config.json"
     if not path.is_file() or not any(folder.glob("model*.safetensors")):
@@ -73,7 +68,7 @@ def _require_type(folder: Path, types: Collection[str]) -> None:
     try:
         found = json.loads(path.read_bytes())["model_type"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UnusableInput(f"{path} is damaged ({reason_of(error)}); fetch the model again.") from error
+        raise UnusableInput(f"{path} is damaged ({first_line(error)}); fetch the model again.") from error
     if found not in types:
         raise UnusableInput(
             f"{path} describes a network '{found}', expected {' or '.join(types)}; give another folder."

@@ -18,7 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 from models.card import ModelCard
 from models.normalise import LIMIT
 from models.onnx_check import compare
@@ -89,7 +89,9 @@ def to_onnx(network: nn.Module, card: ModelCard) -> Graph:
         content = _export(network, card, edge=edge)
         difference, equal = compare(content, Predictor(card, network), edge=edge)
     except Exception as error:  # the exporter, the checker and onnxruntime raise whatever their parts do
-        raise UnusableInput(f"{_called(card)} cannot be written as ONNX ({_first(error)}); {_ELSE}") from error
+        raise UnusableInput(
+            f"{_called(card)} cannot be written as ONNX ({first_line(error)[:160]}); {_ELSE}"
+        ) from error
     if not (difference <= DIFFERENCE and equal >= EQUAL):
         raise UnusableInput(
             f"{_called(card)} is not what torch runs once it is ONNX: probabilities differ by up to {difference:.2g} "
@@ -162,8 +164,3 @@ def _tell_nothing(*_: object) -> None:
 def _called(card: ModelCard) -> str:
     encoder = card.arguments.get("encoder")
     return f"Architecture {card.architecture}" + (f" with encoder {encoder}" if encoder else "")
-
-
-def _first(error: Exception) -> str:
-    """An error's first sentence."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")[:160]

@@ -36,10 +36,12 @@ def pasted(chips: Chips, *, share: float, rng: np.random.Generator) -> Chips:
     sure = None if chips.sure is None else chips.sure.copy()
     objects = None if chips.objects is None else chips.objects.copy()
     for taker in np.flatnonzero(rng.random(len(chips)) < share):
-        giver = int(rng.integers(len(chips)))
+        if len(chips) == 1:
+            break  # there is no other
+        giver = int((taker + rng.integers(1, len(chips))) % len(chips))
         for klass, whole in _objects(chips.labels[giver], rng):
             mask = whole & chips.valid[taker] & chips.valid[giver]
-            if giver == taker or not chips.told[taker, klass]:
+            if not chips.told[taker, klass]:
                 continue
             images[taker][:, mask] = chips.images[giver][:, mask]
             labels[taker][mask] = klass
@@ -53,7 +55,7 @@ def pasted(chips: Chips, *, share: float, rng: np.random.Generator) -> Chips:
 
 def _objects(label: NDArray[np.uint8], rng: np.random.Generator) -> list[tuple[int, NDArray[np.bool_]]]:
     """Some objects of a chip (y, x): their classes and masks."""
-    found = []
+    found: list[tuple[int, NDArray[np.int32], int]] = []
     side = label.shape[0]
     for klass in np.unique(label[(label != 0) & (label != IGNORE)]).tolist():
         count, parts, boxes, _ = cv2.connectedComponentsWithStats((label == klass).astype(np.uint8))
@@ -61,5 +63,6 @@ def _objects(label: NDArray[np.uint8], rng: np.random.Generator) -> list[tuple[i
             x, y, wide, high, area = boxes[number].tolist()
             inside = x > 0 and y > 0 and x + wide < side and y + high < side
             if inside and LEAST <= area <= MOST * label.size:
-                found.append((klass, parts == number))
-    return [found[n] for n in rng.permutation(len(found))[:COUNT]]
+                found.append((klass, parts, number))
+    chosen = (found[n] for n in rng.permutation(len(found))[:COUNT])
+    return [(klass, parts == number) for klass, parts, number in chosen]

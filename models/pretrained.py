@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 from models.lite_unet import LITE
 
 Scale: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
@@ -70,6 +70,8 @@ def _matched(target: dict[str, Tensor], source: dict[str, Tensor], path: Path) -
                 f"{path}: tensor {place} is {tuple(new.shape)} and {name} is {tuple(old.shape)}: the file is not for "
                 "this encoder; give the file of the encoder's own name"
             )
+        if not fitted.isfinite().all():
+            raise UnusableInput(f"{path}: tensor {place}, {name}, holds values that are no numbers; get the file again")
         loaded[name] = fitted
     return loaded
 
@@ -88,7 +90,7 @@ def load_published(network: nn.Module, encoder: str, *, bands: int) -> None:
         )
     except Exception as error:
         raise UnusableInput(
-            f"ImageNet weights of {encoder} cannot be had ({str(error).splitlines()[0][:200]}): give a file of them "
+            f"ImageNet weights of {encoder} cannot be had ({first_line(error)[:200]}): give a file of them "
             "as --start, or --start random."
         ) from error
     _fill(network, published.state_dict(), Path(encoder))
@@ -140,7 +142,7 @@ def _read(path: Path) -> dict[str, object]:
             return dict(load_file(path))
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UnusableInput(f"{path} holds no weights that can be read safely: {str(error).splitlines()[0]}") from error
+        raise UnusableInput(f"{path} holds no weights that can be read safely: {first_line(error)}") from error
     if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
         tensors = tensors["state_dict"]
     if not isinstance(tensors, dict):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Balance: TypeAlias = Literal["none", "root", "inverse", "effective", "median"]
 """Rules by which rare classes weigh more (`models/balance.py`)."""
@@ -71,7 +72,10 @@ class AugmentRecipe(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """A training's settings; without a time limit, the same settings and batches give the same bits on one machine."""
+    """A training's settings.
+
+    Without a time limit, the same settings and batches give the same bits on a CPU with the same number of threads.
+    """
 
     steps: int
     """Batches to learn from."""
@@ -111,6 +115,8 @@ class TrainSettings:
     """Steps between two validations."""
     save_every: int = 100
     """Steps between two checkpoints."""
+    chosen: Mapping[str, JsonValue] = field(default_factory=dict)
+    """How the batches are chosen, as their caller names it: the training is resumed with the same alone."""
 
     def __post_init__(self) -> None:
         """Check the bounds."""

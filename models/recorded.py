@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from infra.errors import first_line
+
 aten = torch.ops.aten
 
 
@@ -43,7 +45,7 @@ def record(network: nn.Module, shape: Sequence[int]) -> tuple[fx.Graph, dict[str
         with torch.no_grad(), recorder:
             result = ghost(image)
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-        raise Unrecordable(str(error).splitlines()[0]) from error
+        raise Unrecordable(first_line(error)) from error
     if not isinstance(result, Tensor):
         raise Unrecordable(f"it gives a {type(result).__name__}, expected one tensor")
     recorder.graph.output(recorder.node_of(result))

@@ -22,12 +22,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infra.errors import UnusableInput
+from models.card import ModelCard
 from models.checkpoint import weights_sha256, write_durably
 from models.history import History
 from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
 SETTINGS = TypeAdapter(TrainSettings)
+TAKES = ("bands", "classes")
+"""What the weights mean; of others they would mean something else, even if they are as many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,15 +47,22 @@ class Progress:
     """Names of the lessons that have changed since the state was saved."""
 
 
-def save_state(
-    folder: Path,
-    progress: Progress,
-    *,
-    settings: TrainSettings,
-    lessons: Mapping[str, str],
-    networks: Mapping[str, nn.Module],
-    optimizer: Optimizer,
-) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Training:
+    """What a training is: of what, on what, and how."""
+
+    card: ModelCard
+    """Names the bands and classes."""
+    settings: TrainSettings
+    lessons: Mapping[str, str]
+    """Fingerprints of what is learnt from, by what it is."""
+    networks: Mapping[str, nn.Module]
+    """`network`, its `average`, and the `best` that this was where that is kept."""
+    optimizer: Optimizer
+    """Of `network`."""
+
+
+def save_state(folder: Path, progress: Progress, training: Training) -> None:
     """Write everything that the next step depends on.
 
     Raises:
@@ -60,10 +70,10 @@ def save_state(
     """
     tensors = {
         f"{kind}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for kind, network in networks.items()
+        for kind, network in training.networks.items()
         for name, tensor in network.state_dict().items()
     }
-    for index, moments in optimizer.state_dict()["state"].items():
+    for index, moments in training.optimizer.state_dict()["state"].items():
         for name, tensor in moments.items():
             tensors[f"optimizer.{index}.{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     about = {
@@ -71,21 +81,15 @@ def save_state(
         "seconds": json.dumps(progress.seconds),
         "history": progress.history.to_json(),
         "origin": progress.origin,
-        "lessons": json.dumps(dict(lessons)),
-        "settings": SETTINGS.dump_json(settings).decode(),
-        "digest": _digest(tensors),
+        "lessons": json.dumps(dict(training.lessons)),
+        "settings": SETTINGS.dump_json(training.settings).decode(),
+        **{name: json.dumps(getattr(training.card, name)) for name in TAKES},
     }
+    about["digest"] = _digest(tensors, about)
     write_durably(folder / STATE_NAME, safetensors.torch.save(tensors, metadata=about))
 
 
-def load_state(
-    folder: Path,
-    *,
-    settings: TrainSettings,
-    lessons: Mapping[str, str],
-    networks: Mapping[str, nn.Module],
-    optimizer: Optimizer,
-) -> Progress:
+def load_state(folder: Path, training: Training) -> Progress:
     """Put networks and optimizer, in place, where the training stopped.
 
     Where lessons have changed since, all networks get the weights that a model keeps, those of `best` or else of
@@ -93,32 +97,25 @@ def load_state(
 
     Args:
         folder: that a state was saved in.
-        settings: those of the training that is resumed, if its lessons are the same; the learning rate may be lower.
-        lessons: fingerprints of what is learnt from, by what it is.
-        networks: `network`, its `average`, and the `best` that this was where that is kept.
-        optimizer: of `network`, new.
+        training: the one that is resumed, with the same settings if its lessons are the same; the learning rate may be
+            lower. The optimizer is new.
 
     Raises:
-        UnusableInput: there is nothing to resume, it is damaged, or it was made with other settings or networks.
+        UnusableInput: there is nothing to resume, it is damaged, or it is of other bands, classes, settings or
+            networks.
     """
     path = folder / STATE_NAME
     if not path.is_file():
         raise UnusableInput(f"{folder} holds no interrupted training: train it without resuming.")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UnusableInput(f"{path} is damaged ({error}): train again without resuming.") from error
-    if about.get("digest") != _digest(tensors):
-        raise UnusableInput(f"{path} is damaged, its tensors have changed: train again without resuming.")
-    before = json.loads(about.get("lessons", json.dumps(dict(lessons))))  # an older state does not say
-    changed = tuple(name for name, mark in lessons.items() if before.get(name) != mark)
+    about, tensors = _read(path)
+    _refuse_other_meaning(about, training.card, path)
+    before = json.loads(about["lessons"])
+    changed = tuple(name for name, mark in training.lessons.items() if before.get(name) != mark)
     if not changed:
-        _refuse_other(json.loads(about["settings"]), settings, path)
+        _refuse_other(json.loads(about["settings"]), training.settings, path)
     history = History.from_json(about["history"])
     kept = "best" if history.best and any(name.startswith("best.") for name in tensors) else "average"
-    for kind, network in networks.items():
+    for kind, network in training.networks.items():
         start = f"{kept}." if changed else f"{kind}."
         own = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
         try:
@@ -128,18 +125,43 @@ def load_state(
                 f"{path} is of another network: resume with the same architecture, or train anew."
             ) from error
     if changed:
-        return Progress(origin=weights_sha256(networks["average"]), changed=changed)
+        return Progress(origin=weights_sha256(training.networks["average"]), changed=changed)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})
     return Progress(int(about["step"]), float(about["seconds"]), history, about.get("origin", ""))
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What a state tells, and its tensors."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UnusableInput(f"{path} is damaged ({error}): train again without resuming.") from error
+    if about.pop("digest", "") != _digest(tensors, about):
+        raise UnusableInput(f"{path} is damaged, its content has changed: train again without resuming.")
+    return about, tensors
+
+
+def _refuse_other_meaning(about: Mapping[str, str], card: ModelCard, path: Path) -> None:
+    for name in TAKES:
+        old, new = json.loads(about[name]), getattr(card, name)
+        if tuple(old) != new:
+            raise UnusableInput(
+                f"{path} is of the {name} {', '.join(old)} and the workspaces have {', '.join(new)}: train anew, or "
+                "begin with its model (--start) in another folder."
+            )
 
 
 def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -> None:
     new = SETTINGS.dump_python(settings, mode="json")
+    old, new = (told.pop("chosen") | told for told in (dict(old), new))
     different = [name for name in new if old.get(name) != new[name]]
     if settings.learning_rate < old.get("learning_rate", 0.0):
         different.remove("learning_rate")  # a lower one is how a training goes on whose loss was no number any more
@@ -150,9 +172,9 @@ def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, types, shapes and bits: safetensors itself has no checksum."""
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Of what is told, and of names, types, shapes and bits: safetensors itself has no checksum."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Kind = Literal["eager", "fused", "compiled"]
@@ -75,9 +75,7 @@ def place(network: nn.Module, device: str) -> torch.device:
         where = torch.device(device)
         network.to(where, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)  # type: ignore[call-overload]
     except (RuntimeError, AssertionError) as error:
-        raise UnusableInput(
-            f"Device {device!r} cannot be used here ({str(error).splitlines()[0]}): choose cpu."
-        ) from error
+        raise UnusableInput(f"Device {device!r} cannot be used here ({first_line(error)}): choose cpu.") from error
     return where
 
 
@@ -102,9 +100,8 @@ def build_runner(network: nn.Module, runtime: Runtime, *, shape: Sequence[int]) 
             return _compiled(network, runtime, shape, device)
     except Exception as error:
         # A compiler that is missing, a library without oneDNN, a network that is no graph: anything may be raised.
-        first = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UnusableInput(
-            f"The network cannot be run {runtime.kind} here ({first}); use --precision float32."
+            f"The network cannot be run {runtime.kind} here ({first_line(error)}); use --precision float32."
         ) from error
     return _eager(network, runtime, device)
 

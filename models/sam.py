@@ -16,7 +16,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 from models.sam_onnx_encoder import EMBEDDING_CHANNELS, EMBEDDING_SIZE, IMAGE_SIZE, OnnxImageEncoder
 
 SamKind = Literal["sam-vit-t", "sam-vit-b", "sam-vit-l", "sam-vit-h"]
@@ -87,8 +87,9 @@ def _official(name: str, path: Path) -> Sam:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)  # a pickle from outside: tensors only
     except Exception as error:  # unpickling raises nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnusableInput(f"{path} holds no weights that can be read safely ({reason}); fetch it again.") from error
+        raise UnusableInput(
+            f"{path} holds no weights that can be read safely ({first_line(error)}); fetch it again."
+        ) from error
     if not isinstance(tensors, dict):
         raise UnusableInput(f"{path} holds a {type(tensors).__name__}, expected named tensors; fetch it again.")
     _load_strictly(sam, tensors, path)

@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 
 IMAGE_SIZE = 1024
 """Pixels a side of the encoder's input; segment-anything resizes the longer side to it and pads the other."""
@@ -43,9 +43,8 @@ class OnnxImageEncoder(nn.Module):
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common parent below Exception
-            reason = str(error).splitlines()[0]
             raise UnusableInput(
-                f"{path} is no ONNX graph that can be run ({reason}); fetch the model again."
+                f"{path} is no ONNX graph that can be run ({first_line(error)}); fetch the model again."
             ) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].shape[1:] != [3, IMAGE_SIZE, IMAGE_SIZE]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from infra.errors import UnusableInput
-from models.hugging_face import import_transformers, load_network, reason_of
+from infra.errors import UnusableInput, first_line
+from models.hugging_face import import_transformers, load_network
 
 LEAST_CONFIDENCE = 0.3
 """Masks that the network is less sure of are left out (its processor's default)."""
@@ -65,7 +65,8 @@ def _processor(folder: Path) -> Any:
         return import_transformers().Sam3Processor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a damaged file may raise nearly anything
         raise UnusableInput(
-            f"The image processor and tokenizer in {folder} cannot be read ({reason_of(error)}); fetch the model again."
+            f"The image processor and tokenizer in {folder} cannot be read ({first_line(error)}); fetch the "
+            "model again."
         ) from error
 
 

@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from infra.errors import GeoloomError
+from infra.errors import UnusableInput
 from models.average import Average
 from models.batch import Batch
 from models.card import ModelCard
@@ -32,7 +32,7 @@ from models.losses import fold
 from models.metrics import Confusion
 from models.ranks import ALONE, Rank, Together, open_fabric
 from models.recipe import TrainSettings
-from models.resume import Progress, load_state, save_state
+from models.resume import Progress, Training, load_state, save_state
 
 HISTORY_NAME = "history.json"
 
@@ -54,7 +54,6 @@ class TrainResult:
     network: nn.Module
     """On the CPU, in evaluation mode, with the weights that are kept."""
     steps: int
-    seconds: float
     history: History
     origin: str = ""
     """sha256, as in model.json, of the float32 weights that were fine-tuned; '' where there were none."""
@@ -100,9 +99,9 @@ def train(
         logs: told of each step and validation; by the leading process alone.
 
     Raises:
-        UnusableInput: there is nothing to resume, or it does not fit.
+        UnusableInput: there is nothing to resume, or it does not fit; or the loss is no longer a number: then the last
+            state that was written stays.
         UnwritableOutput: a log cannot be opened, or the state cannot be written.
-        GeoloomError: the loss is no longer a number; the last state that was written stays.
     """
     fabric = open_fabric(device, settings.precision, rank)
     together = Together(fabric, rank)
@@ -112,8 +111,8 @@ def train(
     lesson = Lesson(settings, fabric.device)
 
     networks = {"network": network, "average": average.network} | ({} if best is None else {"best": best})
-    state = {"settings": settings, "lessons": lessons, "networks": networks, "optimizer": optimizer}
-    past = load_state(folder, **state) if resume else Progress()
+    training = Training(card, settings, lessons, networks, optimizer)
+    past = load_state(folder, training) if resume else Progress()
     if past.changed:
         what = " and ".join(past.changed)
         tell(f"The {what} have changed since: fine-tuning the model of {folder} for {settings.steps:,} steps")
@@ -152,7 +151,7 @@ def train(
                 over |= history.stalled(settings.patience)
             logs.follow(history)
             if rank.leads and (over or step % settings.save_every == 0):
-                save_state(folder, Progress(step, time.monotonic() - began, history, past.origin), **state)
+                save_state(folder, Progress(step, time.monotonic() - began, history, past.origin), training)
                 write_durably(folder / HISTORY_NAME, history.to_json().encode())
                 logs.saved()
             progress.advance()
@@ -160,7 +159,7 @@ def train(
                 break
 
     kept = average.network if best is None or history.best is None else best
-    return TrainResult(kept.cpu(), step, time.monotonic() - began, history, past.origin)
+    return TrainResult(kept.cpu(), step, history, past.origin)
 
 
 @contextmanager
@@ -206,7 +205,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def _require_numbers(loss: float, norm: float, *, at: int, rate: float, saved: bool) -> None:
     if not (math.isfinite(loss) and math.isfinite(norm)):
         go_on = "resume from the last good state, which is kept," if saved else "train"
-        raise GeoloomError(
+        raise UnusableInput(
             f"At step {at} the loss is {loss} and the gradient's norm {norm}: check the scenes' values and the labels, "
             f"or {go_on} with a learning rate below {rate}."
         )
@@ -223,9 +222,15 @@ def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: Mod
         losses.append(lesson.loss(network, batch, logits=logits).item())
         told = fold(logits.float(), batch.told)
         confusion.add(batch.labels.cpu().numpy(), told.argmax(dim=1).cpu().numpy())
+    loss = sum(losses) / len(losses)
+    if not math.isfinite(loss):
+        raise UnusableInput(
+            f"At step {step} the loss on the validation chips is {loss}: check the scenes' values, or train with a "
+            "lower learning rate; the last good state is kept."
+        )
     scores = confusion.scores()
     mean_iou, *iou = (None if math.isnan(v) else v for v in (scores.mean_iou, *scores.iou))
-    return Check(step=step, loss=sum(losses) / len(losses), mean_iou=mean_iou, iou=tuple(iou))
+    return Check(step=step, loss=loss, mean_iou=mean_iou, iou=tuple(iou))
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
+CELLS = 1 << 16
+"""Cells at most; more would be a burden to memory and to the report."""
 MAP, PROBABILITIES = "products/classes.tif", "products/probability.tif"
 
 Read = Callable[[Window], NDArray[Any]]
@@ -90,14 +93,15 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
     ground = Ground(workspace.grid, workspace.control)
     told = as_told(truth, classes)
-    known = [n for n in range(len(classes)) if told[n] == n]
-    scoring = Scoring(classes, known, shape, ground, cell=params.cell, kinds=params.also)
+    cell = _cell(params.cell, shape, progress)
+    extents = {source.path: source.extent for source in workspace.sources}
+    scoring = Scoring(classes, truth.ids, shape, ground, cell=cell, kinds=params.also, extents=extents)
     parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
         for window in parts:
             scoring.add(window, _seen(scored, truth, told, scoring.around(window), objects="objects" in params.also))
             bar.advance()
-    results = scoring.results({source.path: source.extent for source in workspace.sources})
+    results = scoring.results()
     if not results.matrix.sum():
         raise UnusableInput(
             f"No pixel of {params.truth} has a class where the scene has one; check that they are of the same place."
@@ -112,6 +116,16 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     workspace.store.write(page, pictured.encode())
     url = workspace.store.url
     return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
+
+
+def _cell(side: int, shape: tuple[int, int], progress: Progress) -> int:
+    """The side of the cells, doubled until there are at most `CELLS`."""
+    cell = side
+    while math.prod(-(-length // cell) for length in shape) > CELLS:
+        cell *= 2
+    if cell > side:
+        progress.note(f"Cells of {side}² pixels would be more than {CELLS:,}: they are {cell}² instead.")
+    return cell
 
 
 def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window, *, objects: bool) -> Seen:
@@ -133,7 +147,9 @@ def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) ->
     if params.what == "labels":
         made = open_made_labels(workspace)
         leaks = made.refuse_their_truth(params.truth, ablation=params.ablation)
-        return _Scored(made.classes, made.read, leaks, made.fold, None, lambda window: made.read(window, "instance"))
+        told = "objects" in params.also and made.has_objects()
+        objects = (lambda window: made.read(window, "instance")) if told else None
+        return _Scored(made.classes, made.read, leaks, made.fold, None, objects)
     if not workspace.store.exists(MAP):
         raise UnusableInput(
             f"There is no map in {workspace.store.url} yet; make one with 'geoloom predict' and 'geoloom mosaic'."
@@ -146,7 +162,7 @@ def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) ->
             "run 'geoloom predict' and 'mosaic' again."
         )
     planes = None
-    if set(params.also) & {"objects", "roads", "calibration"} and workspace.store.exists(PROBABILITIES):
+    if set(params.also) & {"objects", "roads", "curves", "calibration"} and workspace.store.exists(PROBABILITIES):
         shares = fetched.enter_context(workspace.store.fetched(PROBABILITIES))
         same = ("GEOLOOM_CUBE", "GEOLOOM_MODEL_SHA256", "GEOLOOM_PARAMETERS")
         if all(_tags(shares).get(name) == tags[name] for name in same):  # else they are an older map's

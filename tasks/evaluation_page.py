@@ -47,7 +47,7 @@ def _summary(results: Results, workspace: Workspace, about: dict[str, Any]) -> s
     said = [
         f"<strong>mean IoU {_text(scores.mean_iou)}</strong>{_range(intervals.mean_iou)}",
         f"pixel accuracy {_text(scores.pixel_accuracy)}{_range(intervals.pixel_accuracy)}",
-        f"mean class accuracy {_text(scores.mean_recall)}",
+        f"mean recall {_text(scores.mean_recall)}",
     ]
     told = [f"<p class=big>{' · '.join(said)}</p>"]
     if about["ablation"]:
@@ -56,11 +56,16 @@ def _summary(results: Results, workspace: Workspace, about: dict[str, Any]) -> s
         f"<p>{escape(workspace.scene_names)}, against {escape(str(about['truth']).rpartition('/')[2])}. "
         f"{results.matrix.sum():,} pixels have a class on both sides. "
         f"Intervals hold 95 % of what {intervals.cells} cells of {results.cells.side}² pixels give when they are drawn "
-        "anew, 1,000 times.</p>"
+        "with replacement, 1,000 times.</p>"
     )
     if results.scenes:
         rows = [
-            [name.rpartition("/")[2], _text(s.mean_iou), _text(s.pixel_accuracy)] for name, s in results.scenes.items()
+            [
+                name.rpartition("/")[2],
+                f"{_text(found.mean_iou)}{_range(by_place.mean_iou)}",
+                f"{_text(found.pixel_accuracy)}{_range(by_place.pixel_accuracy)}",
+            ]
+            for name, (found, by_place) in results.scenes.items()
         ]
         told.append(table(["scene", "mean IoU", "pixel accuracy"], rows))
     return "".join(told)

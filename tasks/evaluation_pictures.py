@@ -21,6 +21,8 @@ from tasks.workspace import Workspace
 SHOWN = 12
 """Places that the page shows."""
 _SIDE, _SMALL = 1100, 240
+_SQUARES = 80
+"""At most so many squares a side: more would be smaller than what can be pointed at."""
 _RIGHT, _WRONG = (225, 232, 225), (200, 40, 40)
 
 Read: TypeAlias = Callable[[Window], NDArray[np.uint8]]
@@ -73,7 +75,7 @@ class Pictures:
             return "<p>No pixel is wrong.</p>"
         found = []
         for rank, (cell, wrong) in enumerate(worst, 1):
-            window = crop_to(grown(cells.window(cell, shape), 16), shape)
+            window = crop_to(grown(cells.window(cell), 16), shape)
             pictures = (
                 ("scene", scene_picture(cube, window, side=_SMALL), "jpeg"),
                 ("map", class_picture(self.predicted, window, classes=self.classes, side=_SMALL), "png"),
@@ -93,15 +95,15 @@ class Pictures:
     def every_cell(self, results: Results) -> str:
         """The share of wrong pixels of every cell, as a picture of the scene."""
         cells = results.cells
-        labelled = cells.counts.sum(axis=(2, 3))
-        wrong = labelled - np.trace(cells.counts, axis1=2, axis2=3)
-        with np.errstate(invalid="ignore"):
-            share = np.where(labelled > 0, wrong / labelled, np.nan)
-        rows, cols = share.shape
+        labelled, wrong = cells.labelled_and_wrong()
+        pooled = -(-max(labelled.shape) // _SQUARES)
+        labelled, wrong = (_pooled(counts, pooled) for counts in (labelled, wrong))
+        side = pooled * cells.side
+        rows, cols = labelled.shape
         scale = max(min(640 // max(rows, cols), 24), 2)
         squares = "".join(
-            f'<rect x="{c}" y="{r}" width="1" height="1" fill="rgba(200,60,40,{min(share[r, c], 1):.3f})">'
-            f"<title>row {r * cells.side}, column {c * cells.side}: {share[r, c]:.1%} wrong</title></rect>"
+            f'<rect x="{c}" y="{r}" width="1" height="1" fill="rgba(200,60,40,{wrong[r, c] / labelled[r, c]:.3f})">'
+            f"<title>row {r * side}, column {c * side}: {wrong[r, c] / labelled[r, c]:.1%} wrong</title></rect>"
             for r, c in zip(*np.nonzero(labelled), strict=True)
         )
         return (
@@ -116,6 +118,13 @@ class Pictures:
             for c in self.classes.classes
         )
         return f"<p class=legend>{swatches}</p>"
+
+
+def _pooled(counts: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """(row, column) sums of squares of so many cells a side."""
+    rows, cols = (np.arange(0, n, side) for n in counts.shape)
+    total: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(counts, rows, axis=0), cols, axis=1)
+    return total
 
 
 def _errors(predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from infra.errors import UnusableInput
 from infra.store import Store
 from tasks.raster.classes import IGNORE, ClassMap, class_map
-from tasks.raster.grid import Window
-from tasks.raster.labels import open_labels
+from tasks.raster.grid import Window, windows
+from tasks.raster.labels import SHARD, open_labels
 from tasks.raster.truth import file_fingerprint
 from tasks.workspace import LABELS, Workspace
 
@@ -55,6 +55,11 @@ class MadeLabels:
     def read(self, window: Window, what: str = "label") -> NDArray[Any]:
         """(y, x) of `label`, `instance` or `confidence`."""
         return np.asarray(self.group[what][window])  # type: ignore[index]
+
+    def has_objects(self) -> bool:
+        """Whether they give ids to objects; those of a class raster do not."""
+        shape: tuple[int, int] = self.group["label"].shape[:2]  # type: ignore[union-attr, assignment]
+        return any(self.read(window, "instance").any() for window in windows(shape, SHARD))
 
     def refuse_their_truth(self, truth: str, *, ablation: bool) -> bool:
         """Whether they were made from a truth or corrected in its sight, which then says nothing of their quality.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UnusableInput
-from models.card import ModelCard, load_card
+from models.card import CARD_NAME, ModelCard, load_card
 from tasks.raster.cube import Cube
 from tasks.workspace import Workspace
 
@@ -35,7 +35,7 @@ def find_model(name: str) -> Path:
     Raises:
         UnusableInput: there is no such model.
     """
-    if (Path(name) / "model.json").is_file():
+    if (Path(name) / CARD_NAME).is_file():
         return Path(name)
     shipped = shipped_models()
     found = shipped.get(DEFAULT if name == "default" else name)
@@ -45,6 +45,13 @@ def find_model(name: str) -> Path:
             f"There is no model '{name}'; give a folder with model.json, or one of those shipped: {known}."
         )
     return found
+
+
+def absolute_model(name: str) -> str:
+    """A model's name as it is, its folder or a file of weights by its absolute path."""
+    path = Path(name)
+    is_path = (path / CARD_NAME).is_file() or (path.suffix and path.is_file())
+    return str(path.absolute()) if is_path else name
 
 
 def trained_here(card: ModelCard, workspace: Workspace, cube: Cube) -> bool:

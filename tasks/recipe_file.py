@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from infra.errors import UnusableInput
+from tasks.model import absolute_model
 from tasks.params import TrainParams
 
 
@@ -38,6 +39,16 @@ def filled(params: TrainParams) -> TrainParams:
         where = ".".join(str(part) for part in first["loc"]) or "it"
         given = f", given {first['input']!r}" if first["type"] != "extra_forbidden" else ""
         raise UnusableInput(f"The recipe {params.recipe} cannot be used: {where}: {first['msg']}{given}.") from error
+
+
+def self_contained(params: TrainParams) -> TrainParams:
+    """Options that mean the same in another process and another folder: the recipe's among them, paths absolute.
+
+    Raises:
+        UnusableInput: as `filled`.
+    """
+    params = filled(params)
+    return params.model_copy(update={"recipe": None, "start": absolute_model(params.start)})
 
 
 def _named(table: dict[str, Any]) -> dict[str, Any]:

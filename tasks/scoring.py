@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from models.metrics import Confusion, Scores
-from tasks.raster.blend import NODATA
+from tasks.raster.centre_lines import REACH
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.grid import Window, crop_to, grown, within
 from tasks.raster.ground import Ground
@@ -25,7 +26,7 @@ from tasks.raster.scores.instances import Instances
 from tasks.raster.scores.precision_recall import Curve, PrecisionRecall
 from tasks.raster.scores.relaxed import Relaxed, RelaxedCount, count_relaxed
 from tasks.raster.scores.road_graph import road_graph
-from tasks.raster.scores.road_lines import REACH, RoadLines
+from tasks.raster.scores.road_lines import RoadLines
 from tasks.raster.scores.topo import Topo, topo
 
 BOUNDARY = 2
@@ -80,7 +81,7 @@ class Results:
     """(class, class) pixels, true class before predicted class."""
     cells: Cells
     intervals: Intervals
-    scenes: dict[str, Scores]
+    scenes: dict[str, tuple[Scores, Intervals]]
     """Of each scene that went into the map, where there are several."""
     boundaries: BoundaryScores | None = None
     objects: InstanceScores | None = None
@@ -97,7 +98,7 @@ class Results:
             "confusion": self.matrix.tolist(),
             "confusion_by_truth": _shares(self.matrix),
             "intervals": _intervals_json(self.intervals),
-            "cells": {"side": self.cells.side, "worst": _worst(self.cells)},
+            "cells": {"side": self.cells.side, "scores": _cells_json(self.cells)},
         }
         for name in ("boundaries", "objects", "roads", "calibration"):
             part = getattr(self, name)
@@ -106,7 +107,10 @@ class Results:
         if self.curves is not None:
             document["curves"] = {name: curve.to_json() for name, curve in self.curves.items()}
         if self.scenes:
-            document["scenes"] = {name: scores.to_json() for name, scores in self.scenes.items()}
+            document["scenes"] = {
+                name: scores.to_json() | {"intervals": _intervals_json(intervals)}
+                for name, (scores, intervals) in self.scenes.items()
+            }
         return document
 
 
@@ -114,8 +118,8 @@ class Scoring:
     """Takes the windows of a scene in reading order."""
 
     def __init__(
-        self, classes: ClassMap, told: Sequence[int], shape: tuple[int, int], ground: Ground, *, cell: int,
-        kinds: Sequence[str]
+        self, classes: ClassMap, told: Iterable[int], shape: tuple[int, int], ground: Ground, *, cell: int,
+        kinds: Sequence[str], extents: Mapping[str, tuple[int, int, int, int]]
     ) -> None:  # fmt: skip
         """Begin.
 
@@ -126,9 +130,13 @@ class Scoring:
             ground: under its grid.
             cell: pixels a side of the cells in which it is counted.
             kinds: of `KINDS`, what is counted besides pixels.
+            extents: of each scene in the map, first row and column, and those after the last.
         """
         self._classes, self._shape, self._ground = classes, shape, ground
-        self._cells = Cells.empty(shape, side=cell, classes=len(classes))
+        self._cells, *scenes = (
+            Cells.empty(extent, side=cell, classes=len(classes)) for extent in ((0, 0, *shape), *extents.values())
+        )
+        self._scenes = dict(zip(extents, scenes, strict=True)) if len(scenes) > 1 else {}
         self._boundaries = Boundaries(len(classes), shape, distance=BOUNDARY) if "boundaries" in kinds else None
         self._calibration = Calibration(len(classes)) if "calibration" in kinds else None
         self._curves = PrecisionRecall(len(classes)) if "curves" in kinds else None
@@ -140,8 +148,7 @@ class Scoring:
         self._objects = Instances(shape[1])
         self._relaxed = RelaxedCount()
         self._true_lines, self._lines = RoadLines(shape), RoadLines(shape)
-        reach = max(BOUNDARY, SLACK)
-        self._reach = reach if self._road is None else max(reach, REACH)
+        self._reach = max(0 if self._boundaries is None else BOUNDARY, 0 if self._road is None else REACH)
 
     def around(self, window: Window) -> Window:
         """What must be read to count a window."""
@@ -156,7 +163,7 @@ class Scoring:
         around = self.around(window)
         inner = within(window, around)
         truth, prediction = seen.truth[inner], seen.prediction[inner]
-        self._count_cells(window, truth, prediction)
+        self._count_pixels(window, truth, prediction)
         if self._boundaries is not None:
             near = within(self._boundaries.around(window), around)
             self._boundaries.add(window, seen.truth[near], seen.prediction[near])
@@ -165,23 +172,18 @@ class Scoring:
         if self._building is not None:
             self._count_objects(window, inner, seen)
         if self._road is not None:
-            self._count_roads(window, around, inner, seen)
+            self._count_roads(window, around, seen)
 
-    def results(self, extents: Mapping[str, tuple[int, int, int, int]]) -> Results:
-        """What was found.
-
-        Args:
-            extents: of each scene in the map, first row and column, and those after the last.
-        """
+    def results(self) -> Results:
+        """What was found."""
         matrix = self._cells.matrix
-        scenes = {name: scores_of(self._cells.inside(extent)) for name, extent in extents.items()}
         return Results(
             self._classes.names,
             scores_of(matrix),
             matrix,
             self._cells,
             bootstrap(self._cells),
-            scenes if len(scenes) > 1 else {},
+            {name: (scores_of(cells.matrix), bootstrap(cells)) for name, cells in self._scenes.items()},
             None if self._boundaries is None else self._boundaries.scores(),
             None if self._building is None else score_instances(self._objects.met()),
             self._road_scores(),
@@ -194,7 +196,7 @@ class Scoring:
         if self._curves is not None:
             self._curves.add(planes, truth)
         if self._calibration is not None:
-            self._calibration.add(planes, np.where(planes[0] == NODATA, IGNORE, truth))
+            self._calibration.add(planes, truth)
 
     def _class_curves(self) -> dict[str, Curve] | None:
         if self._curves is None or not self._has_planes:
@@ -202,23 +204,13 @@ class Scoring:
         named = zip(self._classes.names, self._curves.curves(), strict=True)
         return {name: curve for name, curve in named if not math.isnan(curve.average_precision)}
 
-    def _count_cells(self, window: Window, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+    def _count_pixels(self, window: Window, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count a window cell by cell; one that lies in several windows is counted in parts."""
-        rows, cols = (self._cut(axis) for axis in window)
-        for row, down in rows:
-            for col, across in cols:
+        for cells in (self._cells, *self._scenes.values()):
+            for cell, part in cells.parts(window):
                 counted = Confusion(len(self._classes))
-                counted.add(np.ascontiguousarray(truth[down, across]), np.ascontiguousarray(prediction[down, across]))
-                self._cells.counts[row, col] += counted.matrix
-
-    def _cut(self, axis: slice) -> list[tuple[int, slice]]:
-        """The cells along one side of a window, and where they lie in it."""
-        side = self._cells.side
-        numbers = range(axis.start // side, -(-axis.stop // side))
-        return [
-            (n, slice(max(n * side, axis.start) - axis.start, min((n + 1) * side, axis.stop) - axis.start))
-            for n in numbers
-        ]
+                counted.add(np.ascontiguousarray(truth[part]), np.ascontiguousarray(prediction[part]))
+                cells.counts[cell] += counted.matrix
 
     def _count_objects(self, window: Window, inner: Window, seen: Seen) -> None:
         truth, prediction = seen.truth[inner], seen.prediction[inner]
@@ -231,11 +223,13 @@ class Scoring:
             confidence=None if seen.planes is None else seen.planes[(self._building, *inner)],
         )
 
-    def _count_roads(self, window: Window, around: Window, inner: Window, seen: Seen) -> None:
+    def _count_roads(self, window: Window, around: Window, seen: Seen) -> None:
         unknown = (seen.truth == IGNORE) | (seen.prediction == IGNORE)
         true, found = ((ids == self._road) & ~unknown for ids in (seen.truth, seen.prediction))
-        marked = (np.where(unknown, np.uint8(IGNORE), mask.astype(np.uint8)) for mask in (true, found))
-        self._relaxed += count_relaxed(*marked, inner=inner, slack=SLACK)
+        near = crop_to(grown(window, SLACK), self._shape)
+        part = within(near, around)
+        marked = (np.where(unknown[part], np.uint8(IGNORE), mask[part].astype(np.uint8)) for mask in (true, found))
+        self._relaxed += count_relaxed(*marked, inner=within(window, near), slack=SLACK)
         self._true_lines.add(window, around, true)
         likely = None if seen.planes is None else np.where(unknown, np.uint8(0), seen.planes[self._road])
         self._lines.add(window, around, found, likely)
@@ -245,7 +239,7 @@ class Scoring:
             return None
         across, down = self._pixel()
         truth, proposal = (
-            road_graph([_scaled(line, across, down) for line in lines.lines()], cross=False)
+            road_graph(shapely.transform(lines.lines(), lambda places: places * [across, down]), cross=False)
             for lines in (self._true_lines, self._lines)
         )
         return RoadScores(self._relaxed.scores(), apls(truth, proposal), topo(truth, proposal), self._ground.unit)
@@ -264,12 +258,6 @@ def scores_of(matrix: NDArray[np.int64]) -> Scores:
     return counted.scores()
 
 
-def _scaled(line: Any, across: float, down: float) -> Any:
-    import shapely
-
-    return shapely.transform(line, lambda places: places * [across, down])
-
-
 def _shares(matrix: NDArray[np.int64]) -> list[list[float | None]]:
     """Each row of a confusion matrix as shares of its truth; None in rows without any."""
     totals = matrix.sum(axis=1, keepdims=True)
@@ -286,15 +274,20 @@ def _intervals_json(intervals: Intervals) -> dict[str, JsonValue]:
     return {
         "level": 0.95,
         "cells": intervals.cells,
-        "iou": [plain(one) for one in intervals.iou],
+        **{name: [plain(one) for one in getattr(intervals, name)] for name in ("iou", "f1", "precision", "recall")},
         "mean_iou": plain(intervals.mean_iou),
         "pixel_accuracy": plain(intervals.pixel_accuracy),
     }
 
 
-def _worst(cells: Cells) -> list[dict[str, JsonValue]]:
-    return [
-        {"row": cell[0] * cells.side, "column": cell[1] * cells.side, "wrong": wrong}
-        for cell, wrong in cells.worst(24)
-        if not math.isnan(wrong)
-    ]
+def _cells_json(cells: Cells) -> list[dict[str, JsonValue]]:
+    """Of every cell with labelled pixels: where it begins, and its scores."""
+    labelled, wrong = cells.labelled_and_wrong()
+    found: list[dict[str, JsonValue]] = []
+    for row, col in zip(*np.nonzero(labelled), strict=True):
+        scores = scores_of(cells.counts[row, col]).to_json()
+        begin = (axis.start for axis in cells.window((int(row), int(col))))
+        place: dict[str, JsonValue] = dict(zip(("row", "column"), begin, strict=True))
+        counted: dict[str, JsonValue] = {"pixels": int(labelled[row, col]), "wrong": int(wrong[row, col])}
+        found.append(place | counted | {name: scores[name] for name in ("iou", "mean_iou")})
+    return found

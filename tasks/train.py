@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -20,10 +20,9 @@ from models.chips import Chips
 from models.curves import draw_curves
 from models.history import History
 from models.logs import open_logs, require_logs
-from models.machine import has_bfloat16
 from models.predictor import Predictor
 from models.ranks import Rank
-from models.recipe import Keep, TrainSettings
+from models.recipe import Keep
 from models.registry import learns_objects
 from models.temperature import fit_temperature
 from models.train import TrainResult
@@ -32,11 +31,14 @@ from tasks.disagreement import choose_seams
 from tasks.params import TrainParams
 from tasks.raster.cube import Cube
 from tasks.recipe_file import filled
-from tasks.train_begin import architecture_of, begin, recipe_of
-from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of, weights_of
+from tasks.train_begin import architecture_of, begin, recipe_of, require_fit
+from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of
+from tasks.train_settings import settings_of
 
 DRAWING = 8
 """Threads that read for one GPU, at most."""
+OWN_LOSS_IGNORES = ("loss", "balance", "weigh_confidence")
+"""Options that mean nothing to a network which learns by a loss of its own."""
 MEASURED = 3
 """Scenes on which tiles are compared with one whole pass."""
 
@@ -64,9 +66,11 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, device: str,
     require_logs(params.logs)
     make_folder(out)
     device = choose_device(device)
-    count = processes_for(device, params.processes)
-    if params.batch < count:
-        raise UnusableInput(f"{count} processes cannot share a batch of {params.batch}; give --batch {count} or more.")
+    count = processes_for(device, params.processes, batch=params.batch)
+    if params.batch % count:
+        raise UnusableInput(
+            f"{count} processes cannot share a batch of {params.batch} evenly; give --batch {count} or a multiple."
+        )
     if count == 1:
         done = _train(0, 0, progress, params, workspaces, out, device, 1)
     else:
@@ -93,25 +97,11 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
         network, card = begin(params, fields, progress=progress)
-    if rank.leads and (missing := never_labelled(fields)):
-        progress.note(f"No label of {', '.join(missing)} to learn from: the model cannot be expected to map it.")
-    options = TrainSettings(
-        steps=params.steps,
-        minutes=params.minutes,
-        learning_rate=params.learning_rate,
-        encoder_rate=params.encoder_rate,
-        average=params.average,
-        seed=params.seed,
-        precision=precision_of(params, device),
-        loss=params.loss,
-        class_weights=weights_of(params, fields),
-        schedule=params.schedule,
-        augment=params.augment,
-        chip=params.chip,
-        accumulate=params.accumulate,
-        keep=params.keep,
-        patience=params.patience,
-    )
+    require_fit(network, card, chip=params.chip)
+    if rank.leads:
+        for note in _notes(params, fields):
+            progress.note(note)
+    options = settings_of(params, fields, device=device)
     if params.threads:
         torch.set_num_threads(params.threads)
     validate = validation_of(fields, params.chip)
@@ -141,6 +131,18 @@ def _train(
     return done
 
 
+def _notes(params: TrainParams, fields: list[Field]) -> list[str]:
+    """What a person should know before the first step."""
+    notes = []
+    if missing := never_labelled(fields):
+        notes.append(f"No label of {', '.join(missing)} to learn from: the model cannot be expected to map it.")
+    unused = [name for name in OWN_LOSS_IGNORES if getattr(params, name) != TrainParams.model_fields[name].default]
+    if fields[0].labels.objects and unused:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        notes.append(f"{architecture_of(params)} learns by a loss of its own: {names} have no part in it.")
+    return notes
+
+
 def _kept(
     params: TrainParams,
     result: TrainResult,
@@ -152,13 +154,13 @@ def _kept(
 ) -> Trained:
     """Write the model, measure its seams, draw its curves."""
     scores = {"validation": _scores(result.history, card, params.keep)}
-    if (calibration := fit_temperature(result.network.eval(), validate, card)) is not None:
+    if (calibration := fit_temperature(result.network.to(device).eval(), validate, card)) is not None:
         scores["calibration"] = calibration.to_json()
         card = card.model_copy(update={"temperature": calibration.temperature})
     made = {"steps": result.steps} | ({"fine_tuned_from": result.origin} if result.origin else {})
     card = card.model_copy(update={"scores": scores, "lineage": card.lineage | made})
     # Saved first: what the measurement below may cost in memory must not cost the training.
-    card = save_model(out, result.network, card, float16=params.weights == "float16")
+    card = save_model(out, result.network.cpu(), card, float16=params.weights == "float16")
     seams = choose_seams(Predictor(card, result.network, device=device), _measured(fields), tile=card.tile)
     card = card.model_copy(update=asdict(seams))
     save_card(out, card)
@@ -170,13 +172,6 @@ def _kept(
 def _measured(fields: list[Field]) -> list[Cube]:
     """The largest scenes, on which seams are measured."""
     return sorted((f.cube for f in fields), key=lambda c: -c.grid.shape[0] * c.grid.shape[1])[:MEASURED]
-
-
-def precision_of(params: TrainParams, device: str) -> Literal["float32", "bf16-mixed"]:
-    """bfloat16 where the machine has it: imitated it takes 2.4 times as long as float32 (models/recipe.py)."""
-    if params.precision != "auto":
-        return params.precision
-    return "bf16-mixed" if has_bfloat16(device) else "float32"
 
 
 def _scores(history: History, card: ModelCard, keep: Keep) -> dict[str, Any]:

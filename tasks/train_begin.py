@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import JsonValue
 from torch import nn
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 from infra.progress import Progress
 from models.card import ModelCard, load_card
 from models.checkpoint import load_model
 from models.inherit import inherit
 from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
-from models.registry import build, network_stride, takes_encoder
+from models.registry import build, learns_objects, network_stride, takes_encoder
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
@@ -62,6 +63,29 @@ def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tu
     return network, _card(
         params, fields, params.architecture, arguments, scale, {"imagenet": pretrained and not from_file}
     )
+
+
+def require_fit(network: nn.Module, card: ModelCard, *, chip: int) -> None:
+    """See before the first step that a network takes what it will be given, in training and on the map.
+
+    Raises:
+        UnusableInput: it does not, as where an encoder is of one image size.
+    """
+    if learns_objects(card.architecture):
+        return  # it takes any size, and a look of random weights finds a thousand objects
+    learning = network.training
+    network.eval()
+    for what, side in (("chips", chip), ("tiles", card.tile)):
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(1, len(card.bands), side, side))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            name = card.arguments.get("encoder", card.architecture)
+            raise UnusableInput(
+                f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); give another "
+                f"--{what[:-1]}, or another network."
+            ) from error
+    network.train(learning)
 
 
 def _from_model(params: TrainParams) -> bool:

@@ -13,7 +13,7 @@ from infra.storage import make_folder
 from infra.store import open_store
 from models.resume import STATE_NAME
 from tasks.params import TrainParams
-from tasks.recipe_file import filled
+from tasks.recipe_file import self_contained
 from tasks.train import Trained, train
 
 MARK = "training.job"
@@ -29,13 +29,11 @@ def train_elsewhere(
         UnusableInput: as `tasks.train.train`; or the worker does not see the model's folder.
         GeoloomError: the worker died again and again.
     """
-    params = filled(params).model_copy(update={"recipe": None})
+    params = self_contained(params)
     if (params.processes or 1) > 1:
         raise UnusableInput(
             f"--processes was {params.processes} and a worker of a cluster trains in one; leave it out."
         )
-    if Path(params.start).exists():
-        params = params.model_copy(update={"start": str(Path(params.start).absolute())})
     make_folder(out)
     if not params.resume:  # else a job that runs again would go on from an older training
         (out / STATE_NAME).unlink(missing_ok=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from models.ranks import Rank
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
-from tasks.raster.chips import CELLS, ChipPlan, Corner, draw_chips, plan_chips
+from tasks.raster.chips import CELLS, ChipPlan, Corner, count_labels, draw_chips, plan_chips
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -116,9 +116,10 @@ def open_fields(params: TrainParams, workspaces: Sequence[str], *, objects: bool
         objects: learn the objects of `params.objects` one by one; every other class is `other` then.
 
     Raises:
-        UnusableInput: no workspaces or labels, other bands, an unknown class, or nothing to draw.
+        UnusableInput: no workspaces or labels, other bands or types, an unknown class, or nothing to draw.
     """
     fields: list[tuple[Workspace, Cube, FieldLabels]] = []
+    counts: list[NDArray[np.int64]] = []
     for root in workspaces:
         workspace = open_workspace(open_store(root))
         cube = workspace.cube()
@@ -130,17 +131,23 @@ def open_fields(params: TrainParams, workspaces: Sequence[str], *, objects: bool
                 f"{root} has the bands {', '.join(cube.bands)} and {first.store.url} has "
                 f"{', '.join(first_cube.bands)}; train on scenes of the same bands."
             )
+        if cube.dtype != first_cube.dtype:
+            raise UnusableInput(
+                f"{root} has pixels of type {cube.dtype} and {first.store.url} of {first_cube.dtype}, whose values are "
+                "not on one scale; train on scenes of one type."
+            )
         labels = _field_labels(params, made, classes)
         if objects:
             labels = _of_objects(labels, classes, params.objects, root=root)
         fields.append((workspace, cube, labels))
+        counts.append(_counted(params, workspace, cube, labels))
     if not fields:
         raise UnusableInput("No workspace was given to train on; name at least one.")
     farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
     for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
         with suppress(UnusableInput):
-            return [Field(*field, _plan(params, *field, cells=cells)) for field in fields]
-    return [Field(*field, _plan(params, *field, cells=CELLS)) for field in fields]
+            return _planned(params, fields, counts, cells=cells)
+    return _planned(params, fields, counts, cells=CELLS)
 
 
 def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
@@ -172,17 +179,33 @@ def _of_objects(labels: FieldLabels, classes: ClassMap, names: Sequence[str], *,
     return replace(labels, table=table, told=told, objects=ids)
 
 
-def _plan(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels, *, cells: int) -> ChipPlan:
+def _counted(params: TrainParams, workspace: Workspace, cube: Cube, labels: FieldLabels) -> NDArray[np.int64]:
+    shape = (cube.grid.shape[0], cube.grid.shape[1])
+    with _named(workspace):
+        return count_labels(labels.read, shape, chip=params.chip, classes=len(labels.told))
+
+
+def _planned(
+    params: TrainParams,
+    fields: Sequence[tuple[Workspace, Cube, FieldLabels]],
+    counts: Sequence[NDArray[np.int64]],
+    *,
+    cells: int,
+) -> list[Field]:
+    """The fields with windows of so many lattice cells a side."""
+    found = []
+    for (workspace, cube, labels), counted in zip(fields, counts, strict=True):
+        with _named(workspace):
+            plan = plan_chips(counted, chip=params.chip, share=params.validation_share, seed=params.seed, cells=cells)
+        found.append(Field(workspace, cube, labels, plan))
+    return found
+
+
+@contextmanager
+def _named(workspace: Workspace) -> Iterator[None]:
+    """What is wrong with a scene is told with its workspace."""
     try:
-        return plan_chips(
-            labels.read,
-            (cube.grid.shape[0], cube.grid.shape[1]),
-            chip=params.chip,
-            classes=len(labels.told),
-            share=params.validation_share,
-            seed=params.seed,
-            cells=cells,
-        )
+        yield
     except UnusableInput as error:
         raise UnusableInput(f"{workspace.store.url}: {error}") from error
 
@@ -225,13 +248,16 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
             for i in np.unique(chosen).tolist()
             for corner in draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes")
         ]
-        own = drawn[rank.number :: rank.count]
+        # What is pasted may come from any chip of the batch: each process then reads them all.
+        own = drawn if params.augment.paste else drawn[rank.number :: rank.count]
         parts = [
             fields[i].read([corner for number, corner in own if number == i], fields[i].plan.side, recent=recent)
             for i in sorted({number for number, _ in own})
         ]
         chips = Chips.join(parts)
-        return pasted(chips, share=params.augment.paste, rng=rng) if params.augment.paste else chips
+        if params.augment.paste:
+            chips = pasted(chips, share=params.augment.paste, rng=rng).part(slice(rank.number, None, rank.count))
+        return chips
 
     return draw
 
@@ -239,8 +265,8 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
 def validation_of(fields: list[Field], chip: int) -> list[Chips]:
     """Validation chips of all scenes, evenly thinned to `VALIDATION_CHIPS`, in batches of eight at most."""
     everything = [(f, corner) for f in fields for corner in f.plan.validation]
-    step = max(1, len(everything) // VALIDATION_CHIPS)
-    chosen = everything[::step][:VALIDATION_CHIPS]
+    count = min(len(everything), VALIDATION_CHIPS)
+    chosen = [everything[n * len(everything) // count] for n in range(count)]
     recent = RecentCells()
     singles = [f.read([corner], chip, recent=recent) for f, corner in chosen]
     return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]

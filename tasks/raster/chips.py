@@ -55,22 +55,17 @@ class ChipPlan:
         return found
 
 
-def plan_chips(
-    read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int, share: float, seed: int, cells: int = CELLS
-) -> ChipPlan:
-    """Plan the chips of a scene.
+def count_labels(read: ReadLabel, shape: tuple[int, int], *, chip: int, classes: int) -> NDArray[np.int64]:
+    """Count the labels of a scene on the lattice: (row, column, class) pixels of each whole cell.
 
     Args:
         read: labels (y, x) uint8 of a window.
         shape: rows and columns of the scene.
         chip: pixels a side, a multiple of 4.
         classes: how many there are.
-        share: of the labelled regions, for validation; 0 for none.
-        seed: chooses the regions.
-        cells: lattice cells a side of a training window; `CELLS` is a chip.
 
     Raises:
-        UnusableInput: the scene is smaller than a chip, or nothing is labelled.
+        UnusableInput: the scene is smaller than a chip, or holds an id that is no class.
     """
     if min(shape) < chip:
         raise UnusableInput(
@@ -78,7 +73,36 @@ def plan_chips(
             "use a smaller --chip or a larger scene."
         )
     cell = chip // CELLS
-    counted = _count_cells(read, shape, cell=cell, classes=classes)
+    counts = np.zeros((shape[0] // cell, shape[1] // cell, classes), np.int64)
+    step = max(1, 2048 // cell) * cell
+    for rows, cols in windows((counts.shape[0] * cell, counts.shape[1] * cell), step):
+        label = read((rows, cols))
+        known = label[label != IGNORE]
+        if known.size and known.max() >= classes:
+            raise UnusableInput(
+                f"The labels hold the id {known.max()} and the class map ends at {classes - 1}; label again."
+            )
+        place = np.s_[rows.start // cell : rows.stop // cell, cols.start // cell : cols.stop // cell]
+        squares = label.reshape(label.shape[0] // cell, cell, label.shape[1] // cell, cell)
+        for klass in range(classes):
+            counts[(*place, klass)] = (squares == klass).sum(axis=(1, 3))
+    return counts
+
+
+def plan_chips(counted: NDArray[np.int64], *, chip: int, share: float, seed: int, cells: int = CELLS) -> ChipPlan:
+    """Plan the chips of a scene.
+
+    Args:
+        counted: its labels, as `count_labels` counts them.
+        chip: pixels a side, as they were counted for.
+        share: of the labelled regions, for validation; 0 for none.
+        seed: chooses the regions.
+        cells: lattice cells a side of a training window; `CELLS` is a chip.
+
+    Raises:
+        UnusableInput: nothing is labelled in any window.
+    """
+    cell = chip // CELLS
     kept = _validation_cells(counted, share=share, seed=seed)
     held = kept[..., None].astype(np.int64)
     there = _sums(counted, cells)  # (row, column, class) of the windows that begin there
@@ -104,24 +128,6 @@ def draw_chips(plan: ChipPlan, count: int, rng: np.random.Generator, *, balanced
         row, col = plan.training[number]
         chosen.append((int(row), int(col)))
     return chosen
-
-
-def _count_cells(read: ReadLabel, shape: tuple[int, int], *, cell: int, classes: int) -> NDArray[np.int64]:
-    """(row, col, class) labelled pixels of each whole lattice cell."""
-    counts = np.zeros((shape[0] // cell, shape[1] // cell, classes), np.int64)
-    step = max(1, 2048 // cell) * cell
-    for rows, cols in windows((counts.shape[0] * cell, counts.shape[1] * cell), step):
-        label = read((rows, cols))
-        known = label[label != IGNORE]
-        if known.size and known.max() >= classes:
-            raise UnusableInput(
-                f"The labels hold the id {known.max()} and the class map ends at {classes - 1}; label again."
-            )
-        place = np.s_[rows.start // cell : rows.stop // cell, cols.start // cell : cols.stop // cell]
-        squares = label.reshape(label.shape[0] // cell, cell, label.shape[1] // cell, cell)
-        for klass in range(classes):
-            counts[(*place, klass)] = (squares == klass).sum(axis=(1, 3))
-    return counts
 
 
 def _validation_cells(cells: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:

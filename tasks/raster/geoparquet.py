@@ -18,7 +18,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from infra.errors import UnusableInput
+from infra.errors import UnusableInput, first_line
 from tasks.raster.features import Layer, Near
 from tasks.raster.grid import Bounds
 
@@ -66,7 +66,7 @@ def read_parquet(
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UnusableInput):
             raise
-        raise UnusableInput(f"{shown} cannot be read as GeoParquet ({_first_line(error)}).") from error
+        raise UnusableInput(f"{shown} cannot be read as GeoParquet ({first_line(error)}).") from error
     return Layer(name, table.to_pandas(), frozenset(schema.names), np.concatenate(shapes), crs, total)
 
 
@@ -110,7 +110,3 @@ def _meeting(shapes: NDArray[np.object_], boxes: list[Bounds] | None) -> NDArray
     for left, bottom, right, top in boxes:
         here |= (low_x <= right) & (high_x >= left) & (low_y <= top) & (high_y >= bottom)
     return here
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")

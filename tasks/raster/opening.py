@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from infra.errors import UnusableInput, UnusableScene
+from infra.errors import UnusableInput, UnusableScene, first_line
 from tasks.raster.gdal import rasterio
 from tasks.raster.places import drivers_of, gdal_name, gdal_options, is_address, without_keys
 
@@ -44,7 +44,7 @@ def open_raster(path: str | Path, *, trusted: bool = True, pixels: bool = True) 
                 source = rasterio.open(place, driver=driver, **limits)
                 break
             except rasterio.errors.RasterioError as error:
-                problem = _first_line(error).replace(place, told)
+                problem = first_line(error).replace(place, told)
         if source is None:
             todo = "check the address and the network" if is_address(name) else "get it again"
             raise UnusableScene(f"{told} is not a raster that GDAL can open ({problem}); {todo}.", name)
@@ -93,7 +93,3 @@ def block_bytes(source: Any) -> int:
 def pixel_bytes(source: Any) -> int:
     """Bytes of one pixel of an open raster, of all bands."""
     return sum(np.dtype(kind).itemsize for kind in source.dtypes)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")

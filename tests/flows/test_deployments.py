@@ -102,7 +102,7 @@ def call(env, path, document=None, method=None):
         except urllib.error.HTTPError as error:
             # The server answers so while its SQLite file is locked; Prefect's own client asks again too.
             if error.code != 503:
-                raise
+                pytest.fail(f"{path}: {error.code} {error.read().decode()}")
             time.sleep(1)
     pytest.fail(f"the server is unavailable: {path}")
 
@@ -201,18 +201,36 @@ def test_a_run_on_schedule(server, world, tiny_model, tmp_path):
     check(server, wait(server, started[0]["id"]), out)
 
 
-def test_inference_goes_to_the_gpu_pool_where_a_worker_of_it_is_online(server, world, tiny_model, tmp_path):
+def test_training_and_inference_go_to_the_gpu_pool_where_a_worker_of_it_is_online(server, world, tmp_path):
+    """By a recipe's file, whose options are those of the training there; what fails there fails here as what it is."""
     server["start"]("gpu-worker.log", "worker", "start", "--pool", "gpu")
     for _ in range(60):
         if call(server, "/work_pools/gpu")["status"] == "READY":
             break
         time.sleep(1)
-    out = tmp_path / "split"
-    deployment = call(server, "/deployments/name/map-scenes/cpu")
-    run = call(
-        server, f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters(out, world, tiny_model)}
+    out, recipe = tmp_path / "split", tmp_path / "recipe.toml"
+    recipe.write_text(
+        'architecture = "tiny"\nstart = "random"\nsteps = 3\nbatch = 2\nchip = 64\ntile = 128\n[loss]\ndice = 0.25\n'
     )
-    check(server, wait(server, run["id"]), out)
-    gpu = call(server, "/deployments/name/predict-scene/gpu")
-    runs = call(server, "/flow_runs/filter", {"deployments": {"id": {"any_": [gpu["id"]]}}})
-    assert [(r["state_type"], r["work_pool_name"]) for r in runs] == [("COMPLETED", "gpu")]
+    asked = parameters(out, world, "trained here") | {
+        "label": {"with": ["truth"], "truth": world.truth}, "train": {"recipe": str(recipe)},
+    }  # fmt: skip
+    deployment = call(server, "/deployments/name/map-scenes/cpu")
+    start = f"/deployments/{deployment['id']}/create_flow_run"
+    check(server, wait(server, call(server, start, {"parameters": asked})["id"]), out)
+    learnt = json.loads((out / "model" / "model.json").read_text())["lineage"]["recipe"]
+    assert (learnt["architecture"], learnt["steps"], learnt["loss"]["dice"]) == ("tiny", 3, 0.25)
+    assert _runs(server, "train-model/gpu") == _runs(server, "predict-scene/gpu") == [("COMPLETED", "gpu")]
+
+    asked = parameters(tmp_path / "failed", world, tmp_path / "none")
+    failed = wait(server, call(server, start, {"parameters": asked})["id"])
+    assert failed["state_type"] == "FAILED"
+    assert "UnusableInput: predict-scene failed on the work pool 'gpu' (flow run " in failed["state"]["message"]
+    assert f"There is no model '{tmp_path / 'none'}'" in failed["state"]["message"]
+
+
+def _runs(env, deployment):
+    """State and pool of every run of a deployment."""
+    there = call(env, f"/deployments/name/{deployment}")
+    runs = call(env, "/flow_runs/filter", {"deployments": {"id": {"any_": [there["id"]]}}})
+    return [(run["state_type"], run["work_pool_name"]) for run in runs]

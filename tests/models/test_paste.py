@@ -61,4 +61,6 @@ def test_no_more_than_so_many_and_only_in_a_share():
     more = (found.labels[1::2] == 1).sum(axis=(1, 2)) / 81
     assert more.max() <= COUNT
     assert 1 <= np.count_nonzero(more) <= 12  # half of them, half of those from an empty chip
+    alone = chips.part(slice(0, 1))
+    assert np.array_equal(pasted(alone, share=1.0, rng=np.random.default_rng(0)).labels, alone.labels)
     assert pasted(chips, share=0.0, rng=np.random.default_rng(0)).labels.sum() == labels.sum()

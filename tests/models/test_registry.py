@@ -4,13 +4,17 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from infra.errors import UnusableInput
 from models.batch import Batch
+from models.card import ModelCard
+from models.checkpoint import save_model
 from models.lesson import OWN_LOSS, Lesson
+from models.predictor import load_predictor
 from models.recipe import TrainSettings
 from models.registry import architectures, build, learns_objects, network_stride
 
@@ -60,6 +64,26 @@ def test_every_architecture_keeps_the_shape_and_has_finite_gradients(name, bands
         assert logits.shape == (2, classes, y, x)
         assert torch.isfinite(logits).all()
         assert torch.equal(network(batch.images), logits)
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_every_architecture_is_saved_and_served_alike(name, tmp_path):
+    """What the network gives is what the model of it gives, read again from its folder, in 254ths."""
+    torch.manual_seed(0)
+    arguments, bands = arguments_of(name), ("red", "green", "blue", "nir")
+    network = build(name, arguments, bands=4, classes=3).eval()
+    card = ModelCard(
+        architecture=name, arguments=arguments, bands=bands, mean=(100.0,) * 4, std=(50.0,) * 4,
+        classes=("other", "building", "road"), colours=((0, 0, 0),) * 3, stride=network_stride(name, arguments),
+        tile=128, margin=16, ramp=8,
+    )  # fmt: skip
+    save_model(tmp_path, network, card)
+    image = np.random.default_rng(0).integers(0, 255, (1, 4, 128, 128), dtype=np.uint8)
+    served = load_predictor(tmp_path)(image, np.ones((1, 128, 128), bool))
+    with torch.no_grad():
+        logits = network((torch.from_numpy(image).float() - 100) / 50)
+    assert np.abs(served / 254 - logits.softmax(dim=1).numpy()).max() < 0.005
+    assert (served.sum(axis=1, dtype=int) == 254).all()
 
 
 def test_lite_unet_is_the_library_s_network_to_the_bit():

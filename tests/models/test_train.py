@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from infra.errors import GeoloomError, UnusableInput
+from infra.errors import UnusableInput
 from models.balance import class_weights
 from models.card import ModelCard
 from models.checkpoint import save_model
@@ -269,7 +269,7 @@ def test_a_loss_that_is_no_number_ends_it_and_keeps_the_last_state(tmp_path):
                 network.head.bias.fill_(float("nan"))
         return draw(step)
 
-    with pytest.raises(GeoloomError, match=r"At step [45] the loss is nan"):
+    with pytest.raises(UnusableInput, match=r"At step [45] the loss is nan"):
         run(tmp_path, network=network, batches=poison, steps=20, save_every=2)
     state = safetensors.torch.load_file(tmp_path / "training.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
@@ -529,3 +529,19 @@ def test_curves_are_a_picture(tmp_path, checks):
         colours = {tuple(c) for c in np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)}
     assert ((0, 0, 255) in colours) is checks  # the line of class "never", in its map colour
     assert (59, 91, 219) in colours  # the running mean of the loss
+
+
+class OnlyInTraining(torch.nn.Conv2d):
+    """Gives no numbers when it is asked as a finished network."""
+
+    def forward(self, image):
+        return super().forward(image) * (1 if self.training else math.nan)
+
+
+def test_a_validation_without_numbers_ends_it_and_keeps_the_last_state(tmp_path):
+    with pytest.raises(UnusableInput, match="At step 2 the loss on the validation chips is nan: "):
+        run(
+            tmp_path, network=OnlyInTraining(2, 3, 1), steps=4, save_every=1, validate=[draw(1)], validate_every=2,
+            augment=None,
+        )  # fmt: skip
+    assert json.loads((tmp_path / "history.json").read_text())["steps"][-1]["step"] == 1

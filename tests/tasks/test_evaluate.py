@@ -83,8 +83,33 @@ def test_cells_may_be_larger_than_what_is_read_at_once(mapped, scored):
     document, _ = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", cell=8192, also="pixels")
     assert document["confusion"] == scored[0]["confusion"]
     assert document["intervals"] == {
-        "level": 0.95, "cells": 1, "iou": [None] * 6, "mean_iou": None, "pixel_accuracy": None,
+        "level": 0.95, "cells": 1, "mean_iou": None, "pixel_accuracy": None,
+        **dict.fromkeys(("iou", "f1", "precision", "recall"), [None] * 6),
     }  # fmt: skip
+
+
+def test_every_cell_has_its_scores(mapped, scored):
+    _, prediction, truth, _ = mapped
+    document, _ = scored
+    known = (truth != 255) & (prediction != 255)
+    cells = document["cells"]
+    side = cells["side"]
+    assert sum(cell["pixels"] for cell in cells["scores"]) == np.sum(document["confusion"])
+    for cell in cells["scores"][::3]:
+        place = slice(cell["row"], cell["row"] + side), slice(cell["column"], cell["column"] + side)
+        t, p = (ids[place][known[place]] for ids in (truth, prediction))
+        assert (cell["pixels"], cell["wrong"]) == (len(t), int((t != p).sum()))
+        there = [n for n in range(6) if (t == n).any()]
+        assert cell["mean_iou"] == pytest.approx(sk.jaccard_score(t, p, labels=there, average="macro"))
+
+
+def test_so_many_cells_as_would_burden_memory_become_larger(mapped, scored, monkeypatch):
+    from tasks import evaluate as module
+
+    monkeypatch.setattr(module, "CELLS", 9)
+    document, _ = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="pixels", cell=64)
+    assert 2 < len(document["cells"]["scores"]) <= 9
+    assert document["confusion"] == scored[0]["confusion"]
 
 
 def test_what_nobody_knows_does_not_count(mapped, scored):
@@ -195,6 +220,27 @@ def test_pixels_alone_go_without_probabilities(mapped, scored):
     assert "Roads as a network" not in page
 
 
+@pytest.mark.parametrize("kind", ["boundaries", "objects", "roads", "curves", "calibration"])
+def test_each_kind_alone_is_what_it_is_among_all(mapped, scored, kind):
+    document, _ = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also=kind)
+    kinds = {"boundaries", "objects", "roads", "curves", "calibration"}
+    assert document.keys() & kinds == {kind}
+    assert document[kind] == scored[0][kind]
+
+
+def test_a_truth_that_names_no_road_judges_no_road(mapped):
+    """Without `other` it says nothing of what its classes do not cover."""
+    import rasterio
+
+    folder, _, truth, profile = mapped
+    write_truth(folder / "houses.tif", np.where(truth == 1, 1, 255).astype(np.uint8), profile)
+    with rasterio.open(folder / "houses.tif", "r+") as file:
+        file.update_tags(CLASS_NAMES="ignore,building")
+    document, _ = evaluate(folder / "ws", folder / "houses.tif", also="objects,roads")
+    assert "roads" not in document
+    assert document["objects"]["truth"] > 10
+
+
 def test_the_page_needs_no_other_file(mapped, scored):
     _, page = scored
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -226,11 +272,13 @@ def test_the_pictures_can_be_swiped_in_a_browser(mapped, scored, tmp_path):
     assert re.search(r"<title>inset\(0(px)? 75% 0(px)? 0(px)?\)\|true\|true</title>", done.stdout), done.stderr[-500:]
 
 
-def test_labels_are_scored_as_objects_by_their_own_ids(mapped, tmp_path):
+def test_labels_without_ids_are_scored_as_objects_by_their_regions(mapped, tmp_path):
     from tasks.label_params import LabelParams
     from tasks.params import RunParams
+    from tasks.raster.scores.instance_scores import score_instances
+    from tasks.raster.scores.instances import Instances
 
-    folder, _, truth, profile = mapped
+    folder, prediction, truth, profile = mapped
     shutil.copytree(folder / "ws", tmp_path / "ws", ignore=shutil.ignore_patterns("lease", "probability.zarr"))
     other = np.roll(truth, 2, axis=1)
     write_truth(tmp_path / "labels.tif", other, profile)
@@ -238,6 +286,10 @@ def test_labels_are_scored_as_objects_by_their_own_ids(mapped, tmp_path):
     steps.label(params, str(tmp_path / "ws"), run=RunParams(device="cpu"), progress=Silent())
     document, page = evaluate(tmp_path / "ws", folder / "truth.tif", what="labels", ablation=True)
     assert document["what"] == "labels"
+    regions = Instances(truth.shape[1])  # a class raster gives no ids: what hangs together is one building
+    known = (truth != 255) & (other != 255) & (prediction != 255)  # 255 where the scene has no data
+    regions.add(tuple(slice(0, n) for n in truth.shape), truth == 1, other == 1, ignored=~known)
+    assert document["objects"]["prediction"] == score_instances(regions.met()).prediction > 10
     assert document["mean_iou"] > 0.3
     assert "Labels against truth" in page
     assert open_store(str(tmp_path / "ws")).exists("products/label_evaluation.html")
@@ -264,7 +316,9 @@ def test_scenes_of_one_map_are_scored_apart(engine, tiny_model, tmp_path):
     assert truth.shape == (600, 1200)
     truth[:, 600:] = (truth[:, 600:] + 1) % 6
     write_truth(tmp_path / "truth.tif", truth, profile)
-    document, page = evaluate(ws, tmp_path / "truth.tif", also="pixels", cell=100)
-    assert document["scenes"][paths[0]]["pixel_accuracy"] == 1
-    assert document["scenes"][paths[1]]["pixel_accuracy"] == 0
+    document, page = evaluate(ws, tmp_path / "truth.tif", also="pixels")
+    for path, share in zip(paths, (1, 0), strict=True):
+        assert document["scenes"][path]["pixel_accuracy"] == share
+        assert sum(document["scenes"][path]["truth"]) == 600 * 600, "cells end where a scene ends"
+        assert document["scenes"][path]["intervals"]["cells"] == 4
     assert "s1.tif" in page

@@ -95,12 +95,12 @@ def test_a_model_knows_the_scene_it_was_trained_on(trained, labelled):
 
 
 @pytest.mark.slow
-def test_resuming_goes_on_from_the_last_state(labelled, trained, tmp_path):
-    """Six steps in one go, and six with a stop after four, end with the same weights."""
+def test_a_finished_training_stays_as_it_is_and_another_is_not_resumed(labelled, trained, tmp_path):
     once = train(labelled, tmp_path / "once", steps=6)
-    assert once.steps == 6
+    weights = (tmp_path / "once" / "weights.safetensors").read_bytes()
     again = train(labelled, tmp_path / "once", steps=6, resume=True)
-    assert again.steps == 6
+    assert once.steps == again.steps == 6
+    assert (tmp_path / "once" / "weights.safetensors").read_bytes() == weights
     with pytest.raises(UnusableInput, match="steps 4, not 6"):
         train(labelled, trained[1], steps=6, resume=True)
     with pytest.raises(UnusableInput, match="no interrupted training"):
@@ -231,7 +231,7 @@ def test_two_processes_make_a_model_and_the_same_one_again(labelled, tmp_path):
 
 
 @pytest.mark.slow
-def test_where_one_of_two_processes_is_killed_the_training_ends_and_is_resumed(labelled, tmp_path):
+def test_where_one_of_two_processes_is_killed_the_training_ends_and_its_state_is_whole(labelled, tmp_path):
     recipe = TINY | {"steps": 100_000}
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(train, labelled, tmp_path / "m", **recipe, processes=2)
@@ -259,8 +259,10 @@ def _until(condition, *, seconds):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(labelled, tmp_path):
-    with pytest.raises(UnusableInput, match=r"3 processes cannot share a batch of 2; give --batch 3"):
-        train(labelled, tmp_path / "m", processes=3)
+    with pytest.raises(
+        UnusableInput, match=r"3 processes cannot share a batch of 4 evenly; give --batch 3 or a multiple"
+    ):
+        train(labelled, tmp_path / "m", processes=3, batch=4)
 
 
 def test_what_is_not_labelled_is_refused(world, tmp_path):

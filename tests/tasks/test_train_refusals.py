@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_keeps_what_was_learnt(geoloom, workspace, trai
     words = ("--out", trained, *TINY, "--resume")
     spoilt = labelled(geoloom, tmp_path / "spoilt", spoil=slice(0, SIDE // 4))
     before = contents(trained)
-    said = refusal(geoloom("train", spoilt, *words, *TOO_LARGE, code=1))
+    said = refusal(geoloom("train", spoilt, *words, *TOO_LARGE, code=2))
     assert "At step 0 the loss is inf" in said
     assert "check the scenes' values and the labels, or resume from the last good state, which is kept, with " in said
     assert contents(trained) == before
@@ -136,7 +136,7 @@ def test_a_loss_that_is_no_number_keeps_what_was_learnt(geoloom, workspace, trai
 
 
 def test_a_new_training_without_numbers_leaves_nothing(geoloom, workspace, tmp_path):
-    said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *TINY, *TOO_LARGE, code=1))
+    said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *TINY, *TOO_LARGE, code=2))
     assert said.endswith("check the scenes' values and the labels, or train with a learning rate below 0.001.")
     assert contents(tmp_path / "m") == {}
 
@@ -244,7 +244,14 @@ def test_that_poison_works(tmp_path):
     assert (tmp_path / "canary").is_dir()
 
 
-@pytest.mark.parametrize("spoil", [cut, flip, poison])
+def tell_wrongly(path, _):
+    """Another number of steps in the header, at the same length."""
+    content = path.read_bytes()
+    assert content.count(b'"step":"2"') == 1
+    path.write_bytes(content.replace(b'"step":"2"', b'"step":"1"'))
+
+
+@pytest.mark.parametrize("spoil", [cut, flip, poison, tell_wrongly])
 def test_a_spoilt_state_is_not_resumed(geoloom, workspace, trained, tmp_path, spoil):
     spoil(trained / "training.safetensors", tmp_path / "canary")
     before = contents(trained)
@@ -282,12 +289,30 @@ def test_a_spoilt_file_of_weights_is_not_begun_with(geoloom, workspace, tmp_path
     assert not (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize("other", ["classes", "bands", "architecture", "steps"])
+OTHERS = {
+    "classes": "is of the classes other, building, road, land, vegetation, water and the workspaces have ",
+    "order of classes": "have other, road, building, land, vegetation, water: train anew, or begin with its model",
+    "bands": "is of the bands red, green, blue and the workspaces have ",
+    "architecture": "is of another network",
+    "steps": "steps 2, not 3",
+    "batch": "batch 2, not 4",
+    "validation": "validation_share 0.125, not 0.5",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_a_state_of_another_training_is_not_resumed(geoloom, made, workspace, trained, other):
     words = TINY
     if other == "classes":
         make = lambda folder: labelled(geoloom, folder, classes=(*NAMES, "pool"))  # noqa: E731
         workspace = made("more classes", make) / "ws"
+    elif other == "order of classes":
+        make = lambda folder: labelled(geoloom, folder, classes=("other", "road", "building", *NAMES[3:]))  # noqa: E731
+        workspace = made("turned classes", make) / "ws"
+    elif other == "batch":
+        words = tuple(4 if before == "--batch" else word for before, word in zip(("", *TINY), TINY, strict=False))
+    elif other == "validation":
+        words = (*TINY, "--validation-share", 0.5)
     elif other == "bands":
         workspace = made("four", lambda folder: labelled(geoloom, folder, bands=4, dtype=np.uint8)) / "ws"
     elif other == "architecture":
@@ -296,7 +321,7 @@ def test_a_state_of_another_training_is_not_resumed(geoloom, made, workspace, tr
         words = (*TINY[:4], "--steps", 3, *SHORT[2:])
     before = contents(trained)
     said = refusal(geoloom("train", workspace, "--out", trained, *words, "--resume", code=2))
-    assert ("steps 2, not 3" if other == "steps" else "is of another network") in said
+    assert OTHERS[other] in said
     assert contents(trained) == before
 
 
@@ -326,3 +351,27 @@ def test_a_log_that_is_unknown_is_refused(geoloom, workspace, tmp_path):
     said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", "--logs", "wandb", *TINY, code=2))
     assert "There is no log 'wandb'; give --logs tensorboard or mlflow, or both." in said
     assert not (tmp_path / "m").exists()
+
+
+def test_a_network_that_cannot_take_what_it_would_be_given_is_refused(geoloom, workspace, tmp_path):
+    """An encoder of one image size, and one that halves its image away."""
+    swin = ("--architecture", "smp-unet", "--encoder", "tu-swin_tiny_patch4_window7_224", "--start", "random")
+    pan = ("--architecture", "smp-pan", "--encoder", "resnet18", "--start", "random")
+    for network in (swin, pan):
+        said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
+        assert "cannot take chips of 64 x 64 pixels (" in said
+        assert said.endswith("give another --chip, or another network.")
+    assert contents(tmp_path / "m") == {}
+
+
+def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_path):
+    import segmentation_models_pytorch as smp
+    from safetensors.torch import save_file
+
+    (tmp_path / "empty.pth").touch()
+    tensors = smp.encoders.get_encoder("resnet18", in_channels=3, weights=None).state_dict()
+    tensors["layer1.0.bn1.weight"][3] = float("nan")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "nan.safetensors")
+    for name, sentence in (("empty.pth", "no weights that can be read safely"), ("nan.safetensors", "no numbers")):
+        network = ("--architecture", "smp-unet", "--encoder", "resnet18", "--start", tmp_path / name)
+        assert sentence in refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))

@@ -12,10 +12,10 @@ def cells_of(rng, *, count=12, side=32, wrong=0.2, blob=16):
     truth = rng.random((grid, grid)) < 0.4
     flipped = truth ^ (rng.random((grid, grid)) < wrong)
     truth, flipped = (part.repeat(blob, 0).repeat(blob, 1) for part in (truth, flipped))
-    cells = Cells.empty(truth.shape, side=side, classes=2)
+    cells = Cells.empty((0, 0, *truth.shape), side=side, classes=2)
     for row in range(count):
         for col in range(count):
-            window = cells.window((row, col), truth.shape)
+            window = cells.window((row, col))
             codes = truth[window] * 2 + flipped[window]
             cells.counts[row, col] += np.bincount(codes.ravel(), minlength=4).reshape(2, 2)
     return cells
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_intervals():
 
 def test_too_few_cells_and_absent_classes_have_no_interval():
     assert bootstrap(cells_of(np.random.default_rng(0), count=2)).mean_iou is None
-    cells = Cells.empty((320, 320), side=32, classes=3)
+    cells = Cells.empty((0, 0, 320, 320), side=32, classes=3)
     cells.counts[..., 0, 0] = 10
     cells.counts[0, 0, 1, 1] = 5
     found = bootstrap(cells)
@@ -59,16 +59,43 @@ def test_too_few_cells_and_absent_classes_have_no_interval():
     assert found.iou[0].low == found.iou[0].high == 1
 
 
-def test_the_worst_cells_come_first_and_an_extent_takes_its_own():
-    cells = Cells.empty((100, 70), side=32, classes=2)
+def test_the_worst_cells_come_first():
+    cells = Cells.empty((0, 0, 100, 70), side=32, classes=2)
     cells.counts[1, 2] = [[5, 15], [0, 0]]
     cells.counts[3, 0] = [[0, 0], [30, 10]]
     cells.counts[0, 0] = [[50, 0], [0, 0]]
     assert cells.worst(5) == [((3, 0), 0.75), ((1, 2), 0.75)]
-    assert cells.window((3, 2), (100, 70)) == (slice(96, 100), slice(64, 70))
-    assert cells.inside((0, 0, 32, 32)).tolist() == [[50, 0], [0, 0]]
-    assert cells.inside((32, 64, 64, 96)).tolist() == [[5, 15], [0, 0]]
-    assert np.array_equal(cells.inside((0, 0, 200, 200)), cells.matrix)
+    assert cells.window((3, 2)) == (slice(96, 100), slice(64, 70))
+
+
+@pytest.mark.parametrize("extent", [(0, 0, 90, 70), (13, 40, 57, 70), (80, 0, 90, 3)])
+@pytest.mark.parametrize("window", [33, 64, 200])
+def test_windows_count_each_pixel_of_an_extent_once_in_its_cell(extent, window):
+    cells = Cells.empty(extent, side=16, classes=1)
+    seen = np.zeros((90, 70, 2), int) - 1
+    for top in range(0, 90, window):
+        for left in range(0, 70, window):
+            place = slice(top, min(top + window, 90)), slice(left, min(left + window, 70))
+            for cell, part in cells.parts(place):
+                assert (seen[place][part] == -1).all(), "counted twice"
+                seen[place][part] = cell
+    expected = np.zeros_like(seen) - 1
+    for row in range(extent[0], extent[2]):
+        for col in range(extent[1], extent[3]):
+            expected[row, col] = (row - extent[0]) // 16, (col - extent[1]) // 16
+    assert np.array_equal(seen, expected)
+    for cell in np.ndindex(cells.counts.shape[:2]):
+        assert (seen[cells.window(cell)] == cell).all()
+
+
+def test_intervals_of_all_scores_are_those_of_their_formulas():
+    """Precision, recall and F1 of the draws that IoU is of: all from one matrix where cells are alike."""
+    cells = Cells.empty((0, 0, 320, 320), side=32, classes=2)
+    cells.counts[:] = [[60, 10], [20, 10]]
+    found = bootstrap(cells)
+    assert found.precision[0].low == found.precision[0].high == pytest.approx(60 / 80)
+    assert found.recall[0].low == found.recall[0].high == pytest.approx(60 / 70)
+    assert found.f1[0].low == found.f1[0].high == pytest.approx(120 / 150)
 
 
 @pytest.mark.parametrize("draws", [7, 300])
