@@ -22,16 +22,17 @@ from infra.progress import Silent
 from infra.settings import settings
 from infra.store import open_store
 from models.history import History
-from models.metrics import Confusion
 from models.resume import STATE_NAME
 from models.train import HISTORY_NAME
 from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictParams, RunParams, TrainParams
+from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.dubai import write_scene
 from tasks.raster.fingerprint import fingerprint
+from tasks.scoring import scores_of
 
 TILES = (1, 2, 3, 4, 5, 6)
-CLASSES = ("building", "road", "land", "vegetation", "water")
+CLASSES = DEFAULT_CLASSES.names[1:]
 LITE2 = "tu-tf_efficientnet_lite2"
 
 
@@ -90,11 +91,7 @@ def main() -> None:
 
 def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int | None) -> dict[str, Any]:
     """One training and its scores, by tile: confusion matrices."""
-    params = TrainParams.model_validate(
-        {"steps": count // 2 if recipe == "context" else count, "seed": seed, "keep": "last", "validation_share": 0}
-        | RECIPES[recipe][1]
-    )
-    name = f"{recipe}-{fold}-{seed}-{fingerprint(params.model_dump(mode='json'))[:8]}".replace(" ", "-")
+    params, name = _params(recipe, seed, count), _name(recipe, fold, seed, count)
     kept = _folder(out, count) / f"{name}.json"
     if kept.is_file():
         done: dict[str, Any] = json.loads(kept.read_text())
@@ -111,6 +108,19 @@ def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int 
     }  # fmt: skip
     kept.write_text(json.dumps(found))
     return found
+
+
+def _params(recipe: str, seed: int, count: int) -> TrainParams:
+    return TrainParams.model_validate(
+        {"steps": count // 2 if recipe == "context" else count, "seed": seed, "keep": "last", "validation_share": 0}
+        | RECIPES[recipe][1]
+    )
+
+
+def _name(recipe: str, fold: str, seed: int, count: int) -> str:
+    """Of a run; another one where a recipe has changed under its name."""
+    mark = fingerprint(_params(recipe, seed, count).model_dump(mode="json"))[:8]
+    return f"{recipe}-{fold}-{seed}-{mark}".replace(" ", "-")
 
 
 def _folder(out: Path, count: int) -> Path:
@@ -142,15 +152,19 @@ def _score(out: Path, tile: int, model: Path) -> list[list[int]]:
 
 
 def _all_runs(out: Path, count: int) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(_folder(out, count).glob("*.json"))]
+    """All that were made by a recipe as it is today."""
+    kept = [(path.stem, json.loads(path.read_text())) for path in sorted(_folder(out, count).glob("*.json"))]
+    return [
+        run
+        for name, run in kept
+        if run["recipe"] in RECIPES and name == _name(run["recipe"], run["fold"], run["seed"], count)
+    ]
 
 
 def _iou(runs: list[dict[str, Any]]) -> dict[str, float]:
     """IoU of each class over all tiles of the runs together."""
     total = np.sum([np.array(m) for run in runs for m in run["matrices"].values()], axis=0)
-    counted = Confusion(len(total))
-    counted.matrix += total
-    return dict(zip(CLASSES, counted.scores().iou[1:], strict=True))
+    return dict(zip(CLASSES, scores_of(total).iou[1:], strict=True))
 
 
 def _mean_iou(runs: list[dict[str, Any]]) -> float:
