@@ -42,7 +42,7 @@ def main() -> None:
     predictor = load_predictor(folder)
     seams = choose_seams(predictor, cubes, tile=predictor.card.tile)
     print(seams)
-    save_card(folder, predictor.card.model_copy(update=asdict(seams)))
+    save_card(folder, predictor.card.model_copy(update={"dtype": cubes[0].dtype.name} | asdict(seams)))
 
 
 if __name__ == "__main__":

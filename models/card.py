@@ -38,6 +38,8 @@ class ModelCard(BaseModel):
     """Names in the order of their ids."""
     colours: tuple[tuple[Level, Level, Level], ...]
     """Red, green, blue of each class."""
+    dtype: Name | None = None
+    """Type of the pixels that it learnt from, as uint8; None where that is not known."""
     resolution: float | None = Field(default=None, gt=0)
     """Ground metres a pixel it was trained at; None where the scenes had no CRS."""
     stride: int = Field(gt=0)

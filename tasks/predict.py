@@ -73,7 +73,8 @@ def predict(
     card = cards[0]
     bands = tuple(fit_bands(card, cube) for card in cards)
     looks = Looks(params.tta, params.scales)
-    _warn_of_scale(card.resolution, ground_resolution(cube.grid), progress)
+    for note in dict.fromkeys(note for card in cards for note in _unlike(card, cube)):
+        progress.note(note)
     with forgetting_damage(store):
         plan = make_plan(
             params,
@@ -244,8 +245,17 @@ def _parse(key: str) -> tuple[Block, Tile | None]:
     return (row, col), (i, j)
 
 
-def _warn_of_scale(trained: float | None, here: float | None, progress: Progress) -> None:
+def _unlike(card: ModelCard, cube: Cube) -> list[str]:
+    """In what a cube is unlike the scenes that a model learnt from."""
+    notes = []
+    trained, here = card.resolution, ground_resolution(cube.grid)
     if trained and here and not 1 / RESCALE_OVER <= here / trained <= RESCALE_OVER:
-        progress.note(
+        notes.append(
             f"The scene has {here:.2f} m a pixel and the model was trained at {trained:.2f} m; expect a weaker map."
         )
+    if card.dtype and cube.dtype.name != card.dtype:
+        notes.append(
+            f"The scene has pixels of type {cube.dtype.name} and the model learnt from {card.dtype}; expect a weak map "
+            "where their values are not on one scale."
+        )
+    return notes

@@ -140,6 +140,7 @@ def _card(
         std=scale[1],
         classes=classes.names,
         colours=tuple(c.colour for c in classes.classes),
+        dtype=cube.dtype.name,
         resolution=float(np.exp(np.mean(np.log(known)))) if len(known) == len(resolutions) else None,
         stride=stride,
         tile=tile,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows import steps
 from infra.errors import GeoloomError, UnusableInput
 from infra.ledger import Ledger
 from infra.settings import settings
@@ -413,3 +414,26 @@ def test_another_temperature_is_another_prediction(ingested, engine, tiny_model,
     save_card(tmp_path / "model", load_card(tmp_path / "model").model_copy(update={"temperature": 2.0}))
     assert engine.predict(ingested, tmp_path / "model").tiles_run
     assert engine.bits(ingested) != before
+
+
+def test_a_scene_unlike_those_learnt_from_is_told_and_mapped(ingested, tiny_model, tmp_path):
+    from infra.progress import Silent
+    from models.checkpoint import load_model, save_model
+    from tasks.params import PredictParams, RunParams
+
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    network, card = load_model(tiny_model)
+    save_model(tmp_path / "other", network, card.model_copy(update={"dtype": "uint16", "resolution": 2.0}))
+    for model in (tiny_model, tmp_path / "other"):
+        params = PredictParams(model=(str(model),), plan=True)
+        steps.predict(params, ingested, run=RunParams(device="cpu"), progress=Notes())
+    assert [note for note in notes if "expect a weak" in note] == [
+        "The scene has 0.50 m a pixel and the model was trained at 2.00 m; expect a weaker map.",
+        "The scene has pixels of type uint8 and the model learnt from uint16; expect a weak map where their values are "
+        "not on one scale.",
+    ]
