@@ -37,7 +37,7 @@ check: lint test-all
 # Hours at full size: a scene of 40,000² is among them. One by one: python -m benchmarks.NAME --help. On a machine with a
 # GPU there is python -m benchmarks.gpu too.
 BENCHMARKS := peers identity lanes memory ingest cogs vectors georeference seams chaos fixed_cost orchestration scheduler \
-	labels few_shot automatic sam_decoder label_ids label_memory evaluate training transfer ablation scale
+	labels few_shot automatic sam_decoder label_ids label_memory evaluate training ablation rare_class transfer scale
 
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -64,10 +64,13 @@ RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "paste": ("usual, objects pasted from other chips into a third", USUAL | _views(paste=0.33)),
     "cutout": ("usual, holes in half of the chips", USUAL | _views(cutout=0.5)),
-    "neither": ("soft Dice, blur, noise", {"balance": "none", "draw": "area"}),
-    "unweighed": ("neither, chips drawn for each class alike", {"balance": "none"}),
-    "undrawn": ("neither, classes weighed by the root of their frequency", {"draw": "area"}),
-    "both": ("neither, classes weighed and drawn alike", {}),
+    "dice and blur": (
+        "usual, and soft Dice, blur and noise",
+        USUAL | {"loss": {"dice": 1.0}} | _views(blur=0.15, noise=0.15),
+    ),
+    "weighed": ("usual, classes weighed by the root of their frequency", USUAL | {"balance": "root"}),
+    "drawn": ("usual, chips drawn for each class alike", USUAL | {"draw": "classes"}),
+    "both": ("usual, classes weighed, and drawn alike", USUAL | {"balance": "root", "draw": "classes"}),
 }
 """What each is, and the options in which it differs from the defaults of `geoloom train`."""
 
@@ -84,12 +87,12 @@ def main() -> None:
     for seed in options.seeds:
         for recipe in options.recipes:
             for fold in options.folds:
-                run = _run(options.out, recipe, fold, seed, options.steps, options.threads)
-                print(recipe, fold, seed, number(_mean_iou([run])), flush=True)
+                made = run(options.out, recipe, fold, seed, options.steps, options.threads)
+                print(recipe, fold, seed, number(mean(iou_of([made]).values())), flush=True)
     publish(_result(_all_runs(options.out, options.steps), options.steps), options)
 
 
-def _run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int | None) -> dict[str, Any]:
+def run(out: Path, recipe: str, fold: str, seed: int, count: int, threads: int | None) -> dict[str, Any]:
     """One training and its scores, by tile: confusion matrices."""
     params, name = _params(recipe, seed, count), _name(recipe, fold, seed, count)
     kept = _folder(out, count) / f"{name}.json"
@@ -161,14 +164,10 @@ def _all_runs(out: Path, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _iou(runs: list[dict[str, Any]]) -> dict[str, float]:
+def iou_of(runs: list[dict[str, Any]]) -> dict[str, float]:
     """IoU of each class over all tiles of the runs together."""
     total = np.sum([np.array(m) for run in runs for m in run["matrices"].values()], axis=0)
     return dict(zip(CLASSES, scores_of(total).iou[1:], strict=True))
-
-
-def _mean_iou(runs: list[dict[str, Any]]) -> float:
-    return mean(_iou(runs).values())
 
 
 def _result(runs: list[dict[str, Any]], count: int) -> Result:
@@ -179,7 +178,7 @@ def _result(runs: list[dict[str, Any]], count: int) -> Result:
         seeds = sorted({run["seed"] for run in own})
         if not own:
             continue
-        each = [_iou([run for run in own if run["seed"] == seed]) for seed in seeds]
+        each = [iou_of([run for run in own if run["seed"] == seed]) for seed in seeds]
         means = [mean(one.values()) for one in each]
         folds = ", ".join(sorted({run["fold"] for run in own}))
         apart = f" ± {(max(means) - min(means)) / 2:.3f}" if len(means) > 1 else ""

@@ -46,13 +46,14 @@ ORDER = (
     "evaluate",
     "training",
     "ablation",
+    "rare_class",
     "transfer",
     "gpu",
 )
 """The order of sections; names that are not here follow."""
 HEAD = """# Benchmarks
 
-Every section is written by the script it names; `make bench` runs them all. A goal that was missed says so.
+Every section is written by the script it names; `make bench` runs all that need no GPU. A goal that was missed says so.
 """
 _SECTION = re.compile(r"<!-- begin (\S+) -->\n(.*?)<!-- end \1 -->\n", re.DOTALL)
 
