@@ -25,7 +25,7 @@ from flows import steps
 from infra.cluster import cores
 from infra.progress import Silent
 from models.batch import Batch
-from models.losses import IGNORE
+from models.metrics import IGNORE
 from models.ranks import ALONE, open_fabric
 from models.recipe import TrainSettings
 from models.train import train as run_loop

@@ -18,7 +18,7 @@ from kornia.constants import DataKey, Resample
 from torch import Tensor
 
 from models.batch import Batch
-from models.losses import IGNORE
+from models.metrics import IGNORE
 from models.recipe import AugmentRecipe
 
 

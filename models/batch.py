@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.card import ModelCard
 from models.chips import Chips
-from models.losses import IGNORE
+from models.metrics import IGNORE
 from models.normalise import normalise
 
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.metrics import IGNORE
 from models.recipe import LossRecipe
 
-IGNORE = 255
-"""The label of a pixel whose class is unknown."""
 _NEAR = 5
 """Pixels a side of the square in which a boundary counts as found."""
 

@@ -27,7 +27,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from models.losses import IGNORE
+from models.metrics import IGNORE
 from models.objects import Boxes, Places, Target, target_of
 
 LEVELS = ("0", "1", "2", "3")

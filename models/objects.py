@@ -10,7 +10,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import masks_to_boxes
 
-from models.losses import IGNORE
+from models.metrics import IGNORE
 
 Target: TypeAlias = dict[str, Tensor]
 """torchvision's: `boxes` (n, 4) x0, y0, x1, y1, `labels` (n,), `masks` (n, y, x); `ignored` (y, x) bool is ours."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.chips import Chips
-from models.losses import IGNORE
+from models.metrics import IGNORE
 
 LEAST, MOST = 64, 1 / 16
 """Pixels of the smallest object that is pasted, and share of the chip of the largest."""

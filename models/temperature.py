@@ -19,7 +19,8 @@ from torch.nn import functional
 from models.batch import Batch
 from models.card import ModelCard
 from models.chips import Chips
-from models.losses import IGNORE, fold
+from models.losses import fold
+from models.metrics import IGNORE
 
 _LOWEST, _HIGHEST = 0.25, 4.0
 _THIN = 2

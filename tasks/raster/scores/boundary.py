@@ -20,6 +20,7 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE
 from tasks.raster.grid import Window, crop_to, grown, shape_of, within
 from tasks.raster.kernels import Rows, compiled, rows_of
+from tasks.raster.scores.class_ids import as_bytes
 from tasks.raster.scores.plain import to_plain
 
 MOST = IGNORE - 1
@@ -62,7 +63,9 @@ class Boundaries:
             distance: d, pixels, from 1; the paper takes 0.02 of the image's diagonal.
         """
         if not 1 <= classes <= MOST:
-            raise ValueError(f"classes is {classes}: expected 1 to {MOST}")
+            raise UnusableInput(
+                f"There are {classes} classes and boundaries are scored of 1 to {MOST}: leave them out of --also."
+            )
         if distance < 1:
             raise ValueError(f"distance is {distance}: expected 1 pixel or more")
         self._shape, self._distance = shape, distance
@@ -90,7 +93,7 @@ class Boundaries:
                 f"Truth is {truth.shape} and prediction {prediction.shape}: expected {shape_of(around)}, "
                 f"the window and {self._distance} pixels around it."
             )
-        one, other = (self._bytes(ids) for ids in (truth, prediction))
+        one, other = (as_bytes(ids, self._classes) for ids in (truth, prediction))
         ignored = (one == IGNORE) | (other == IGNORE)
         rows, cols = within(window, around)
         near = [self._near(ids, ignored, around)[rows, cols] for ids in (one, other)]
@@ -110,18 +113,6 @@ class Boundaries:
             prediction=tuple(int(n) for n in prediction),
             distance=self._distance,
         )
-
-    def _bytes(self, ids: NDArray[Any]) -> NDArray[np.uint8]:
-        """Class ids as uint8."""
-        if ids.dtype.kind not in "iub":
-            raise UnusableInput(f"Classes are {ids.dtype}: expected integer ids.")
-        wrong = (ids != IGNORE) & ((ids >= self._classes) | (ids < 0))
-        if wrong.any():
-            raise UnusableInput(
-                f"Class {int(ids[wrong].max())} occurs where ids end at {self._classes - 1}: give the class map of the "
-                "labels."
-            )
-        return ids.astype(np.uint8, copy=False)
 
     def _near(self, ids: NDArray[np.uint8], ignored: NDArray[np.bool_], around: Window) -> NDArray[np.bool_]:
         """(y, x) True where a pixel that counts is near its boundary."""

@@ -14,6 +14,7 @@ from tasks.raster.blend import NODATA, TOP
 from tasks.raster.classes import IGNORE
 from tasks.raster.kernels import LANES, Rows, compiled, rows_of
 from tasks.raster.reliability import Bin, Reliability
+from tasks.raster.scores.class_ids import as_bytes
 from tasks.raster.scores.plain import to_plain
 
 FLOOR = 1 / (2 * TOP)
@@ -75,7 +76,8 @@ class Calibration:
             )
         counts = np.zeros((LANES, 3, _COLUMNS), np.int64)
         height, width = truth.shape
-        squares, wrong = _count(rows_of(probability), rows_of(self._bytes(truth)), self._classes, height, width, counts)
+        ids = as_bytes(truth, self._classes)
+        squares, wrong = _count(rows_of(probability), rows_of(ids), self._classes, height, width, counts)
         if wrong:
             raise UnusableInput(
                 f"The probabilities of {wrong} pixels do not sum to {TOP}: give those that geoloom predict stored."
@@ -98,17 +100,6 @@ class Calibration:
             log_loss=float(self._said @ loss) / pixels if pixels else nan,
             bins=bins,
         )
-
-    def _bytes(self, truth: NDArray[Any]) -> NDArray[np.uint8]:
-        if truth.dtype.kind not in "iub":
-            raise UnusableInput(f"The truth is {truth.dtype}: expected integer class ids.")
-        wrong = (truth != IGNORE) & ((truth >= self._classes) | (truth < 0))
-        if wrong.any():
-            raise UnusableInput(
-                f"Class {int(truth[wrong].max())} occurs where ids end at {self._classes - 1}: give the class map of "
-                "the labels."
-            )
-        return truth.astype(np.uint8, copy=False)
 
 
 @compiled

@@ -18,7 +18,8 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls at which COCO reads the precision, and takes the mean."""
 MATCH = 0.5
 """Intersection over union above which two are the same in panoptic quality: no instance can then have two partners."""
-_WRONG, _RIGHT, _APART = 0, 1, 2
+_WRONG, _RIGHT, _APART = np.int8(0), np.int8(1), np.int8(2)
+"""What became of a prediction; apart is what neither counts for nor against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _outcomes(
     Each takes the truth of the largest IoU that is free, the last of equals; one that is left out only where no other
     is (cocoeval.py, evaluateImg).
     """
-    found = np.zeros(count, np.int8)
+    found = np.full(count, _WRONG)
     taken = np.zeros(small.size, np.bool_)
     n = 0
     while n < other.size:
@@ -141,7 +142,7 @@ def _outcomes(
             n += 1
         if best >= 0:
             taken[best] = True
-            found[which] = 2 if small[best] else 1
+            found[which] = _APART if small[best] else _RIGHT
     return found
 
 
