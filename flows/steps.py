@@ -84,7 +84,7 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, run: RunPara
     from infra.cluster import open_cluster
     from tasks.train_elsewhere import train_elsewhere
 
-    with open_cluster(run.cluster, workers=1, device="cuda" if run.device == "cuda" else "cpu") as cluster:
+    with open_cluster(run.cluster, workers=1, device=run.device) as cluster:
         return train_elsewhere(params, workspaces, out, device=run.device, cluster=cluster, progress=progress)
 
 

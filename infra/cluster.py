@@ -67,7 +67,11 @@ class Cluster(Protocol):
 
 @contextmanager
 def open_cluster(
-    kind: str = "lanes", *, workers: int | None = None, device: Device = "cpu", patience: float | None = None
+    kind: str = "lanes",
+    *,
+    workers: int | None = None,
+    device: Device | Literal["auto"] = "cpu",
+    patience: float | None = None,
 ) -> Iterator[Cluster]:
     """Open where jobs run.
 
@@ -76,7 +80,8 @@ def open_cluster(
         workers: lanes; processes of a kind that starts them; jobs at a time on a running scheduler. By default one
             per core (lanes, processes), one per GPU (cuda), all there are (a running scheduler). A batch queue and
             Kubernetes must be told.
-        device: `cuda` sends jobs to workers that have the resource GPU, one network at a time to each.
+        device: `cuda` sends jobs to workers that have the resource GPU, one network at a time to each; `auto` does so
+            where there is one as the cluster is opened.
         patience: seconds to wait for the scheduler and for a first worker, and later without any; by default the
             setting's, else 30, and 600 where workers wait in a queue.
 

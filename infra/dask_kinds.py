@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 from distributed import Client, Security
@@ -30,7 +30,9 @@ USABLE = 0.8
 
 
 @contextmanager
-def open_dask(kind: str, *, workers: int | None, device: Device, patience: float) -> Iterator[Distributed]:
+def open_dask(
+    kind: str, *, workers: int | None, device: Device | Literal["auto"], patience: float
+) -> Iterator[Distributed]:
     """Start or reach the workers, see that they have this very installation, and measure what they can take.
 
     Raises:
@@ -57,7 +59,11 @@ def open_dask(kind: str, *, workers: int | None, device: Device, patience: float
         stack.callback(_close, client)
         try:
             require_same_scheduler(client)
-            there = first_workers(client, kind, device=device, patience=patience)
+            there = first_workers(client, kind, device="cuda" if device == "cuda" else "cpu", patience=patience)
+            if device == "auto":
+                with_gpu = there.keys() & workers_there(client, "cuda").keys()
+                device = "cuda" if with_gpu else "cpu"
+                there = {address: there[address] for address in with_gpu or there}
             capacity = measure(client, there, kind, workers, device)
         except OSError as error:
             raise UnusableInput(

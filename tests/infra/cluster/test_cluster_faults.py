@@ -226,10 +226,15 @@ def test_workers_at_most_are_under_way_on_a_scheduler_that_others_use(dask_proce
             cluster.run(jobs, done=lambda _, r: told.append(r[1]))
             assert max(told) == 2
 
+        with open_cluster(address, device="auto") as cluster:
+            assert cluster.workers == 4, "no GPU is there, so that all take jobs"
+
         # A GPU worker takes two jobs, for one network at a time; others take none.
         gpu = processes.workers(address, "--nworkers", "1", "--nthreads", "4", "--resources", "GPU=1", "--no-nanny")
         with open_cluster(address) as cluster:
             assert until(lambda: len(cluster.everywhere(os.getpid)) == 2)
+        with open_cluster(address, device="auto") as cluster:
+            assert cluster.everywhere(os.getpid) == [gpu.pid]
         with open_cluster(address, device="cuda") as cluster:
             assert (cluster.workers, cluster.lanes) == (1, 1)
             assert cluster.everywhere(os.getpid) == [gpu.pid]
