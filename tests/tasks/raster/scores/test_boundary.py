@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused():
         found.add((slice(0, 8), slice(0, 8)), ids, ids.astype(float))
     with pytest.raises(ValueError, match="distance is 0"):
         Boundaries(2, (8, 8), distance=0)
-    with pytest.raises(ValueError, match="classes is 255"):
+    with pytest.raises(UnusableInput, match="There are 255 classes"):
         Boundaries(255, (8, 8))
     assert np.isnan(found.scores().mean_iou)
 
