@@ -37,7 +37,7 @@ def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
 def _failure(run: Any, what: str) -> GeoloomError:
     """Why a run failed: Prefect's state tells an exception as '... exception: Kind: message'."""
     told = run.state.message or "" if run.state else ""
-    kind, _, message = told.rpartition("exception: ")[2].partition(": ")
+    kind, _, message = told.partition("exception: ")[2].partition(": ")
     ours = {error.__name__: error for error in (UnusableInput, UnwritableOutput, WorkspaceBusy)}
     if kind in ours and message:
         return ours[kind](f"{what}: {message}")

@@ -81,6 +81,7 @@ def _map(
     shares = iter(share_out(progress, sum(chosen)))
     elsewhere = run.model_copy(update={"lease": lease})
     predict = predict.model_copy(update={"model": tuple(absolute_model(name) for name in predict.model)})
+    train = None if train is None else self_contained(train)
     workspace, left_out = tasks.ingest(ingest, out, run, next(shares))
     products = {"workspace": workspace}
     if label is not None:
@@ -88,7 +89,6 @@ def _map(
     if train is not None:
         model = f"{out}/model"
         share = next(shares)
-        train = self_contained(train)
         given = {"workspaces": [out], "out": model, "params": train, "run": run}
         if not run_on_gpu_pool("train-model", given):
             tasks.train(train, [out], model, run, share)

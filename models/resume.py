@@ -29,8 +29,10 @@ from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
 SETTINGS = TypeAdapter(TrainSettings)
-TAKES = ("bands", "classes")
+TAKES = ("bands", "dtype", "classes")
 """What the weights mean; of others they would mean something else, even if they are as many."""
+APART = ("seed", "validation_share")
+"""Options that decide what is held back for validation."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Training:
     """What a training is: of what, on what, and how."""
 
     card: ModelCard
-    """Names the bands and classes."""
+    """What the network takes and tells."""
     settings: TrainSettings
     lessons: Mapping[str, str]
     """Fingerprints of what is learnt from, by what it is."""
@@ -83,7 +85,7 @@ def save_state(folder: Path, progress: Progress, training: Training) -> None:
         "origin": progress.origin,
         "lessons": json.dumps(dict(training.lessons)),
         "settings": SETTINGS.dump_json(training.settings).decode(),
-        **{name: json.dumps(getattr(training.card, name)) for name in TAKES},
+        "card": training.card.model_dump_json(),
     }
     about["digest"] = _digest(tensors, about)
     write_durably(folder / STATE_NAME, safetensors.torch.save(tensors, metadata=about))
@@ -108,11 +110,10 @@ def load_state(folder: Path, training: Training) -> Progress:
     if not path.is_file():
         raise UnusableInput(f"{folder} holds no interrupted training: train it without resuming.")
     about, tensors = _read(path)
-    _refuse_other_meaning(about, training.card, path)
+    _refuse_other_meaning(ModelCard.model_validate_json(about["card"]), training.card, path)
     before = json.loads(about["lessons"])
     changed = tuple(name for name, mark in training.lessons.items() if before.get(name) != mark)
-    if not changed:
-        _refuse_other(json.loads(about["settings"]), training.settings, path)
+    _refuse_other(json.loads(about["settings"]), training.settings, path, changed=bool(changed))
     history = History.from_json(about["history"])
     kept = "best" if history.best and any(name.startswith("best.") for name in tensors) else "average"
     for kind, network in training.networks.items():
@@ -149,21 +150,33 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return about, tensors
 
 
-def _refuse_other_meaning(about: Mapping[str, str], card: ModelCard, path: Path) -> None:
+def saved_card(folder: Path) -> ModelCard | None:
+    """The card of the training whose state is in a folder; None where there is none, or it is damaged."""
+    try:
+        with safetensors.safe_open(folder / STATE_NAME, framework="pt") as file:
+            return ModelCard.model_validate_json((file.metadata() or {})["card"])
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        return None  # who loads the state says so
+
+
+def _refuse_other_meaning(old: ModelCard, new: ModelCard, path: Path) -> None:
     for name in TAKES:
-        old, new = json.loads(about[name]), getattr(card, name)
-        if tuple(old) != new:
+        before, now = (value if isinstance(value := getattr(card, name), tuple) else (value,) for card in (old, new))
+        if before != now:
             raise UnusableInput(
-                f"{path} is of the {name} {', '.join(old)} and the workspaces have {', '.join(new)}: train anew, or "
-                "begin with its model (--start) in another folder."
+                f"{path} is of the {name} {', '.join(map(str, before))} and the workspaces have "
+                f"{', '.join(map(str, now))}: train anew, or begin with its model (--start) in another folder."
             )
 
 
-def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path) -> None:
+def _refuse_other(old: Mapping[str, Any], settings: TrainSettings, path: Path, *, changed: bool) -> None:
+    """Of a training whose lessons have changed only what is held back must be the same, if anything is."""
     new = SETTINGS.dump_python(settings, mode="json")
     old, new = (told.pop("chosen") | told for told in (dict(old), new))
     different = [name for name in new if old.get(name) != new[name]]
-    if settings.learning_rate < old.get("learning_rate", 0.0):
+    if changed:
+        different = [name for name in different if name in APART and new.get("validation_share")]
+    if "learning_rate" in different and settings.learning_rate < old.get("learning_rate", 0.0):
         different.remove("learning_rate")  # a lower one is how a training goes on whose loss was no number any more
     if different:
         name = different[0]

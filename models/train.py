@@ -132,9 +132,7 @@ def train(
             optimizer.zero_grad()
             value = together.mean(lesson.learn(wrapped, batch, fabric))
             norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip).item()
-            _require_numbers(
-                value, norm, at=step, rate=settings.learning_rate, saved=resume or step >= settings.save_every
-            )
+            _require_numbers(value, norm, at=step, settings=settings, saved=resume or step >= settings.save_every)
             optimizer.step()
             average.update(network, step=step)
 
@@ -145,6 +143,9 @@ def train(
             if validate and (over or step % settings.validate_every == 0):
                 check = _check(average.network, validate, step=step, card=card, lesson=lesson) if rank.leads else None
                 history.checks.append(cast("Check", together.from_leader(check)))
+                _require_numbers(
+                    history.checks[-1].loss, at=step, settings=settings, saved=resume or step > settings.save_every
+                )
                 if best is not None and history.best is history.checks[-1]:
                     best.load_state_dict(average.network.state_dict())
                 progress.say(f"loss {value:.3f}, {history.checks[-1]}")
@@ -202,12 +203,14 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["factor"]
 
 
-def _require_numbers(loss: float, norm: float, *, at: int, rate: float, saved: bool) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+def _require_numbers(loss: float, norm: float | None = None, *, at: int, settings: TrainSettings, saved: bool) -> None:
+    """Of a step, or of a validation, which has no gradient."""
+    if not math.isfinite(loss) or not math.isfinite(norm or 0.0):
+        what = f"validation loss is {loss}" if norm is None else f"loss is {loss} and the gradient's norm {norm}"
         go_on = "resume from the last good state, which is kept," if saved else "train"
         raise UnusableInput(
-            f"At step {at} the loss is {loss} and the gradient's norm {norm}: check the scenes' values and the labels, "
-            f"or {go_on} with a learning rate below {rate}."
+            f"At step {at} the {what}: check the scenes' values and the labels, "
+            f"or {go_on} with a learning rate below {settings.learning_rate}."
         )
 
 
@@ -222,15 +225,9 @@ def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: Mod
         losses.append(lesson.loss(network, batch, logits=logits).item())
         told = fold(logits.float(), batch.told)
         confusion.add(batch.labels.cpu().numpy(), told.argmax(dim=1).cpu().numpy())
-    loss = sum(losses) / len(losses)
-    if not math.isfinite(loss):
-        raise UnusableInput(
-            f"At step {step} the loss on the validation chips is {loss}: check the scenes' values, or train with a "
-            "lower learning rate; the last good state is kept."
-        )
     scores = confusion.scores()
     mean_iou, *iou = (None if math.isnan(v) else v for v in (scores.mean_iou, *scores.iou))
-    return Check(step=step, loss=loss, mean_iou=mean_iou, iou=tuple(iou))
+    return Check(step=step, loss=sum(losses) / len(losses), mean_iou=mean_iou, iou=tuple(iou))
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

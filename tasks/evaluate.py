@@ -30,8 +30,8 @@ from tasks.truth_file import open_truth_file
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
-CELLS = 1 << 16
-"""Cells at most; more would be a burden to memory and to the report."""
+CELLS, COUNTS = 1 << 16, 1 << 22
+"""Cells at most, and counts of pixels in them: more would be a burden to memory and to the report."""
 MAP, PROBABILITIES = "products/classes.tif", "products/probability.tif"
 
 Read = Callable[[Window], NDArray[Any]]
@@ -93,7 +93,7 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
     ground = Ground(workspace.grid, workspace.control)
     told = as_told(truth, classes)
-    cell = _cell(params.cell, shape, progress)
+    cell = _cell(params.cell, shape, classes=len(classes), progress=progress)
     extents = {source.path: source.extent for source in workspace.sources}
     scoring = Scoring(classes, truth.ids, shape, ground, cell=cell, kinds=params.also, extents=extents)
     parts = list(windows(shape, WINDOW))
@@ -118,13 +118,14 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
 
 
-def _cell(side: int, shape: tuple[int, int], progress: Progress) -> int:
-    """The side of the cells, doubled until there are at most `CELLS`."""
+def _cell(side: int, shape: tuple[int, int], *, classes: int, progress: Progress) -> int:
+    """The side of the cells, doubled until they are few enough."""
     cell = side
-    while math.prod(-(-length // cell) for length in shape) > CELLS:
+    most = min(CELLS, max(COUNTS // classes**2, 1))
+    while math.prod(-(-length // cell) for length in shape) > most:
         cell *= 2
     if cell > side:
-        progress.note(f"Cells of {side}² pixels would be more than {CELLS:,}: they are {cell}² instead.")
+        progress.note(f"Cells of {side}² pixels would be more than {most:,}: they are {cell}² instead.")
     return cell
 
 

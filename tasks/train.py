@@ -96,7 +96,7 @@ def _train(
     fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
-        network, card = begin(params, fields, progress=progress)
+        network, card = begin(params, fields, out=out, progress=progress)
     require_fit(network, card, chip=params.chip)
     if rank.leads:
         for note in _notes(params, fields):

@@ -18,6 +18,7 @@ from models.checkpoint import load_model
 from models.inherit import inherit
 from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
 from models.registry import build, learns_objects, network_stride, takes_encoder
+from models.resume import saved_card
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
@@ -36,12 +37,31 @@ def architecture_of(params: TrainParams) -> str:
     return params.architecture
 
 
-def begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
+def begin(params: TrainParams, fields: list[Field], *, out: Path, progress: Progress) -> tuple[nn.Module, ModelCard]:
     """The network before its first step, and its card.
+
+    Where a training is resumed the network's weights are those of its state in `out`, and so are what the bands are
+    normalised by, and what it began with.
 
     Raises:
         UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had.
     """
+    network, card = _begin(params, fields, progress=progress)
+    saved = saved_card(out) if params.resume else None
+    return network, card if saved is None else _as_before(card, saved)
+
+
+def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
+    """The card of a training that is resumed, whatever --start says now."""
+    lineage, old = dict(card.lineage), saved.lineage
+    for name in ("fingerprints", "attribution"):
+        lineage[name] = sorted({*lineage[name], *old[name]})  # type: ignore[misc]
+    lineage |= {name: old[name] for name in ("imagenet", "fine_tuned_from") if name in old}
+    lineage["recipe"] |= {"start": old["recipe"]["start"]}  # type: ignore[operator, index, call-overload]
+    return card.model_copy(update={"mean": saved.mean, "std": saved.std, "lineage": lineage})
+
+
+def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
     from_file = Path(params.start).suffix in SUFFIXES
     if _from_model(params):
         return _begin_from(params, fields, progress=progress)
@@ -75,12 +95,12 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int) -> None:
         return  # it takes any size, and a look of random weights finds a thousand objects
     learning = network.training
     network.eval()
-    for what, side in (("chips", chip), ("tiles", card.tile)):
+    for what, side in (("chips", chip), ("tiles", card.tile), ("tiles", card.tile + card.stride)):
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, len(card.bands), side, side))
         except (RuntimeError, ValueError, AssertionError) as error:
-            name = card.arguments.get("encoder", card.architecture)
+            name = " of ".join([card.architecture, *map(str, card.arguments.values())])
             raise UnusableInput(
                 f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); give another "
                 f"--{what[:-1]}, or another network."
@@ -100,6 +120,11 @@ def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress)
         raise UnusableInput(
             f"The model {params.start} takes the bands {', '.join(old.bands)} and the scenes have "
             f"{', '.join(cube.bands)}; choose with 'geoloom ingest --bands', or start from imagenet."
+        )
+    if old.dtype not in {None, cube.dtype.name}:
+        raise UnusableInput(
+            f"The model {params.start} learnt from pixels of type {old.dtype} and the scenes have {cube.dtype.name}, "
+            "whose values are not on its scale; start from imagenet."
         )
     network = inherit(
         source, old.architecture, old.arguments, bands=len(cube.bands), classes=classes.names, known=old.classes

@@ -263,10 +263,13 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
 
 
 def validation_of(fields: list[Field], chip: int) -> list[Chips]:
-    """Validation chips of all scenes, evenly thinned to `VALIDATION_CHIPS`, in batches of eight at most."""
-    everything = [(f, corner) for f in fields for corner in f.plan.validation]
-    count = min(len(everything), VALIDATION_CHIPS)
-    chosen = [everything[n * len(everything) // count] for n in range(count)]
+    """Validation chips in batches of eight at most: about `VALIDATION_CHIPS`, evenly of each scene, and of each one."""
+    total = sum(len(f.plan.validation) for f in fields)
+    chosen: list[tuple[Field, Corner]] = []
+    for field in fields:
+        own = field.plan.validation
+        count = min(len(own), max(1, VALIDATION_CHIPS * len(own) // max(total, 1)))
+        chosen += [(field, own[n * len(own) // count]) for n in range(count)]
     recent = RecentCells()
     singles = [f.read([corner], chip, recent=recent) for f, corner in chosen]
     return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]

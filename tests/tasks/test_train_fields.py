@@ -15,6 +15,7 @@ from tasks import train_fields
 from tasks.label_params import LabelParams
 from tasks.made_labels import open_made_labels
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams
+from tasks.train import _notes
 from tasks.train_fields import drawer, open_fields, validation_of
 from tasks.workspace import open_workspace
 
@@ -90,16 +91,17 @@ def test_processes_share_what_was_pasted_for_the_whole_batch(fields):
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 7, 48])
 def test_validation_is_thinned_evenly(fields, monkeypatch, most):
-    """Of 10 chips 7 are not the first seven: the last scene is validated on, too."""
+    """Of ten chips of a scene five are not the first five; and the smallest scene is validated on, too."""
     monkeypatch.setattr(train_fields, "VALIDATION_CHIPS", most)
-    everything = [(n, corner) for n, field in enumerate(fields) for corner in field.plan.validation]
-    chips = [chip for batch in validation_of(fields, 64) for chip in batch.images]
-    assert len(chips) == min(most, len(everything))
-    cut = [fields[n].cube.read((slice(r, r + 64), slice(c, c + 64)))[0] for n, (r, c) in everything]
-    places = [next(n for n, image in enumerate(cut) if np.array_equal(image, chip)) for chip in chips]
-    gaps = np.diff([*places, len(everything) + places[0]])
-    assert gaps.min() >= 1
-    assert gaps.max() - gaps.min() <= 1
+    total = sum(len(field.plan.validation) for field in fields)
+    images = [image for batch in validation_of(fields, 64) for image in batch.images]
+    for field in fields:
+        own = [field.cube.read((slice(r, r + 64), slice(c, c + 64)))[0] for r, c in field.plan.validation]
+        places = [n for n, cut in enumerate(own) if any(np.array_equal(cut, image) for image in images)]
+        assert len(places) == min(len(own), max(1, most * len(own) // total))
+        gaps = np.diff([*places, len(own) + places[0]])
+        assert gaps.min() >= 1
+        assert gaps.max() - gaps.min() <= 1
 
 
 def test_labels_are_learnt_as_far_as_they_are_sure(workspaces, tmp_path):
@@ -116,6 +118,14 @@ def test_labels_are_learnt_as_far_as_they_are_sure(workspaces, tmp_path):
     assert np.allclose(weighed.labels.sure(window), np.where(sure[window] == 100, 100 / 254, 1.0))
     drawn = drawer(TrainParams(**PARAMS, weigh_confidence=True), [weighed], ALONE)(0)
     assert np.allclose(np.unique(drawn.sure), [100 / 254, 1.0])
+
+
+def test_options_that_a_loss_of_its_own_ignores_are_named(workspaces):
+    params = TrainParams(**PARAMS, architecture="mask-rcnn", balance="median", loss={"dice": 0.0})
+    told = _notes(params, open_fields(params, workspaces[:1], objects=True))
+    assert told[-1] == "mask-rcnn learns by a loss of its own: --loss, --balance have no part in it."
+    plain = TrainParams(**PARAMS, architecture="mask-rcnn")
+    assert not any("no part" in note for note in _notes(plain, open_fields(plain, workspaces[:1], objects=True)))
 
 
 def test_scenes_that_do_not_go_together_are_refused(world, workspaces, tmp_path):

@@ -13,8 +13,11 @@ import torch
 from affine import Affine
 
 from flows.cli import app
-from models.card import load_card
+from infra.errors import UnusableInput
+from models.card import ModelCard, load_card
+from models.registry import build
 from tasks.raster.gdal import rasterio
+from tasks.train_begin import require_fit
 
 NAMES = ("other", "building", "road", "land", "vegetation", "water")
 """The default classes, which are those of `tiny_model`."""
@@ -297,6 +300,7 @@ OTHERS = {
     "steps": "steps 2, not 3",
     "batch": "batch 2, not 4",
     "validation": "validation_share 0.125, not 0.5",
+    "labels and seed": "seed 0, not 7",
 }
 
 
@@ -313,6 +317,11 @@ def test_a_state_of_another_training_is_not_resumed(geoloom, made, workspace, tr
         words = tuple(4 if before == "--batch" else word for before, word in zip(("", *TINY), TINY, strict=False))
     elif other == "validation":
         words = (*TINY, "--validation-share", 0.5)
+    elif other == "labels and seed":
+        workspace, words = (
+            made("spoilt", lambda folder: labelled(geoloom, folder, spoil=slice(0, 48))) / "ws",
+            (*TINY, "--seed", 7),
+        )
     elif other == "bands":
         workspace = made("four", lambda folder: labelled(geoloom, folder, bands=4, dtype=np.uint8)) / "ws"
     elif other == "architecture":
@@ -359,9 +368,21 @@ def test_a_network_that_cannot_take_what_it_would_be_given_is_refused(geoloom, w
     pan = ("--architecture", "smp-pan", "--encoder", "resnet18", "--start", "random")
     for network in (swin, pan):
         said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
-        assert "cannot take chips of 64 x 64 pixels (" in said
+        assert f"{network[1]} of {network[3]} cannot take chips of 64 x 64 pixels (" in said
         assert said.endswith("give another --chip, or another network.")
     assert contents(tmp_path / "m") == {}
+
+
+def test_an_encoder_of_one_size_is_refused_also_where_chips_and_tiles_have_it():
+    """Training ends by measuring larger pieces of the scene."""
+    arguments = {"encoder": "tu-swin_tiny_patch4_window7_224"}
+    card = ModelCard(
+        architecture="smp-unet", arguments=arguments, bands=("red", "green", "blue"), classes=NAMES[:2],
+        mean=(0.0,) * 3, std=(1.0,) * 3, colours=((0, 0, 0),) * 2, stride=32, tile=224, margin=28, ramp=14,
+    )  # fmt: skip
+    network = build("smp-unet", arguments, bands=3, classes=2)
+    with pytest.raises(UnusableInput, match="cannot take tiles of 256 x 256 pixels"):
+        require_fit(network, card, chip=224)
 
 
 def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_path):
@@ -375,3 +396,18 @@ def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_
     for name, sentence in (("empty.pth", "no weights that can be read safely"), ("nan.safetensors", "no numbers")):
         network = ("--architecture", "smp-unet", "--encoder", "resnet18", "--start", tmp_path / name)
         assert sentence in refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
+
+
+def test_what_a_training_began_with_is_not_forgotten_when_it_is_resumed(geoloom, workspace, trained, tmp_path):
+    """Its bands are normalised as before, and a model that it began with has shown it other scenes."""
+    tuned = tmp_path / "tuned"
+    geoloom("train", workspace, "--out", tuned, "--start", trained, *SHORT)
+    assert "fine_tuned_from" in load_card(tuned).lineage
+    for folder, start in ((trained, ("--start", "imagenet")), (tuned, ())):
+        before = load_card(folder)
+        geoloom("train", workspace, "--out", folder, "--architecture", "tiny", *start, *SHORT, "--resume")
+        after = load_card(folder)
+        assert (after.mean, after.std, after.weights_sha256) == (before.mean, before.std, before.weights_sha256)
+        old, new = (dict(card.lineage) for card in (before, after))
+        assert old.pop("recipe")["start"] == new.pop("recipe")["start"]
+        assert new == old
