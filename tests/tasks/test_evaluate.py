@@ -194,8 +194,13 @@ def test_a_truth_in_another_crs_and_one_of_vectors_are_brought_onto_the_grid(map
     document, _ = evaluate(folder / "ws", folder / "degrees.tif", also="pixels")
     assert document["pixel_accuracy"] == pytest.approx(scored[0]["pixel_accuracy"], abs=0.02)
 
-    drawn = list(rasterio.features.shapes(truth, truth == 1, transform=profile["transform"]))
-    shapes = [(shapely.geometry.shape(shape), "building") for shape, value in drawn if value == 1]
+    shapes = []
+    for top in range(0, height, 256):  # in squares: one polygon over the whole scene would be burnt for every window
+        for left in range(0, width, 256):
+            part = truth[top : top + 256, left : left + 256]
+            moved = profile["transform"] @ rasterio.Affine.translation(left, top)
+            drawn = rasterio.features.shapes(part, part == 1, transform=moved)
+            shapes += [(shapely.geometry.shape(shape), "building") for shape, _ in drawn]
     frame = geopandas.GeoDataFrame(
         {"class": [c for _, c in shapes]}, geometry=[s for s, _ in shapes], crs=profile["crs"]
     )

@@ -17,7 +17,7 @@ from tasks.params import IngestParams, RunParams, TrainParams
 
 CORNER = (450_000, 5_399_808, 450_192, 5_400_000)
 RECIPE = {
-    "architecture": "unet", "start": "random", "chip": 64, "batch": 2, "threads": 1, "precision": "float32",
+    "architecture": "tiny", "start": "random", "chip": 64, "batch": 2, "threads": 1, "precision": "float32",
     "validation_share": 0, "keep": "last",
 }  # fmt: skip
 
@@ -62,14 +62,15 @@ def test_a_worker_that_dies_is_followed_by_one_that_goes_on(labelled, scheduler,
     address, nanny = scheduler
     out = tmp_path / "out"
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(train, labelled, out, RunParams(device="cpu", cluster=address), steps=220)
+        coming = pool.submit(train, labelled, out, RunParams(device="cpu", cluster=address), steps=600)
         until = time.monotonic() + 120
         while not (out / "training.safetensors").exists() and time.monotonic() < until:
             time.sleep(0.05)
+        assert not coming.done()
         busiest = max(psutil.Process(nanny.pid).children(recursive=True), key=lambda p: p.memory_info().rss)
         os.kill(busiest.pid, signal.SIGKILL)
         there = coming.result(timeout=240)
-    here = train(labelled, tmp_path / "here", RunParams(device="cpu"), steps=220)
+    here = train(labelled, tmp_path / "here", RunParams(device="cpu"), steps=600)
     assert same(here, there)
 
 
