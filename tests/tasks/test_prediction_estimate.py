@@ -22,7 +22,7 @@ class Machine:
 def plan(scene, tiny_model, engine, tmp_path_factory):
     """A plan as it is made for a scene, with a rate that is known."""
     workspace = engine.ingest(scene, tmp_path_factory.mktemp("planned") / "ws")
-    return replace(engine.predict(workspace, tiny_model, plan=True).plan, seconds=0.5, activation=100_000_000)
+    return replace(engine.predict(workspace, tiny_model, plan=True).plan, seconds=0.5, activation=100_000_000, held=10**9)
 
 
 def expect(plan, folder, shape=(2500, 2300), *, classes=6, left=None, **machine):
