@@ -16,7 +16,7 @@ from models.choice import Batch, TileTime, choose_runtime, time_tiles
 from models.ensemble import Answers, assemble, union
 from models.looks import Looks
 from models.machine import machine_kind, one_thread
-from models.malloc import keep_freed_memory
+from models.malloc import give_back_freed_memory, keep_freed_memory
 from models.predictor import Predictor, shared_network
 from models.runtime import REFERENCE, Precision, Runtime
 from tasks.disagreement import measure as measure_disagreement
@@ -122,7 +122,7 @@ def measure(
     ahead = _tiles(cube, card, tile, asked)
     longest = max(cube.grid.shape)
     seen = min(tile, -(-longest // card.stride) * card.stride)  # a tile larger than the scene shrinks to it
-    held = resident_memory()
+    held = _held()
     choices = [
         choose_runtime(
             network,
@@ -146,7 +146,7 @@ def measure(
     answers = assemble(predictors, bands=bands, looks=asked.looks)
     if not isinstance(answers, Predictor):  # its networks are built for every shape that it looks at
         answers.prepare(asked.batch, seen, seen)
-        held = resident_memory()
+        held = _held()
         activation += FLOATS * 4 * asked.batch * seen * seen * len(card.classes)
     seams = card.disagreement if (tile, asked.margin, asked.ramp) == (card.tile, card.margin, card.ramp) else None
     if ahead == 1:
@@ -160,6 +160,12 @@ def measure(
             tile, seconds = better.tile, better.seconds
     trials = [trial for choice in choices for trial in choice.to_json()["trials"]]
     return Measured(tile, seconds, held, activation, runtimes, machine_kind(asked.device), seams, trials)
+
+
+def _held() -> int:
+    """Bytes that the process cannot be without: what earlier work freed is there for this."""
+    give_back_freed_memory()
+    return resident_memory()
 
 
 def _tiles(cube: Cube, card: ModelCard, tile: int, asked: Asked) -> int:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from infra.errors import UnusableInput
+from infra.memory import resident_memory
 from infra.store import open_store
+from models.malloc import keep_freed_memory
 from tasks.prediction_estimate import estimate
 
 
@@ -22,7 +25,9 @@ class Machine:
 def plan(scene, tiny_model, engine, tmp_path_factory):
     """A plan as it is made for a scene, with a rate that is known."""
     workspace = engine.ingest(scene, tmp_path_factory.mktemp("planned") / "ws")
-    return replace(engine.predict(workspace, tiny_model, plan=True).plan, seconds=0.5, activation=100_000_000, held=10**9)
+    return replace(
+        engine.predict(workspace, tiny_model, plan=True).plan, seconds=0.5, activation=100_000_000, held=10**9
+    )
 
 
 def expect(plan, folder, shape=(2500, 2300), *, classes=6, left=None, **machine):
@@ -91,3 +96,15 @@ def test_the_plan_says_of_a_real_folder_what_is_free(plan, tmp_path):
 
     found = expect(plan, tmp_path).disk_there
     assert found == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+
+
+def test_memory_that_earlier_work_freed_is_not_counted(scene, tiny_model, engine, tmp_path):
+    """A process that runs for weeks keeps what it frees (models.malloc) and has it for this work."""
+    workspace = engine.ingest(scene, tmp_path / "ws")
+    if not keep_freed_memory():
+        pytest.skip("the C library is not glibc")
+    earlier = np.ones(400_000_000, np.uint8)
+    full = resident_memory()
+    del earlier
+    assert resident_memory() > full - 100_000_000, "it is kept"
+    assert engine.predict(workspace, tiny_model, plan=True).plan.held < full - 300_000_000
