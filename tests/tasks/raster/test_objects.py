@@ -42,8 +42,8 @@ def blobs(seed, shape, share):
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
+    height=st.integers(1, 36),
+    width=st.integers(1, 36),
     block=st.integers(3, 40),
     share=st.floats(0.05, 0.9),
 )
