@@ -12,16 +12,16 @@ Row = tuple[str, str, str]
 
 
 def score_rows(evaluated: Evaluated) -> list[Row]:
-    """Name, IoU and accuracy of each class that occurs, then the means; a head row first."""
+    """Name, IoU and recall of each class that occurs, their means, and the share of right pixels; heads first."""
     scores = evaluated.scores
-    rows = [("class", "IoU", "accuracy")]
+    rows = [("class", "IoU", "recall")]
     rows += [
-        (name, _number(iou), _number(accuracy))
-        for name, iou, accuracy in zip(evaluated.classes, scores.iou, scores.recall, strict=True)
+        (name, _number(iou), _number(recall))
+        for name, iou, recall in zip(evaluated.classes, scores.iou, scores.recall, strict=True)
         if not math.isnan(iou)
     ]
     rows.append(("mean", _number(scores.mean_iou), _number(scores.mean_recall)))
-    rows.append(("pixels", "", _number(scores.pixel_accuracy)))
+    rows.append(("all pixels", "", _number(scores.pixel_accuracy)))
     return rows
 
 

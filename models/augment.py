@@ -67,11 +67,19 @@ class Views:
             valid = torch.ones_like(images[:, :1], dtype=torch.bool)
         if self._holes is not None:
             valid = self._holes(valid.to(images.dtype)) > 0
-        images = self._light(images).masked_fill(~valid, 0.0)
+        images = self._light(_filled(images, valid)).masked_fill(~valid, 0.0)
         labels = masks[:, 0].round().long().masked_fill(~valid[:, 0], IGNORE)
         sure = None if batch.sure is None else masks[:, 1]
         objects = None if batch.objects is None else masks[:, -1].round().long().masked_fill(~valid[:, 0], 0)
         return replace(batch, images=images, labels=labels, valid=valid[:, 0], sure=sure, objects=objects)
+
+
+def _filled(images: Tensor, valid: Tensor) -> Tensor:
+    """Images whose pixels without data are the mean of those with: they have no part in what light does to these."""
+    if bool(valid.all()):
+        return images
+    count = valid.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    return images.where(valid, images.masked_fill(~valid, 0.0).sum(dim=(2, 3), keepdim=True) / count)
 
 
 class _Light(RandomGeneratorBase):

@@ -153,10 +153,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def saved_card(folder: Path) -> ModelCard | None:
     """The card of the training whose state is in a folder; None where there is none, or it is damaged."""
     try:
-        with safetensors.safe_open(folder / STATE_NAME, framework="pt") as file:
-            return ModelCard.model_validate_json((file.metadata() or {})["card"])
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        about, _ = _read(folder / STATE_NAME)
+    except UnusableInput:
         return None  # who loads the state says so
+    return ModelCard.model_validate_json(about["card"])
 
 
 def _refuse_other_meaning(old: ModelCard, new: ModelCard, path: Path) -> None:

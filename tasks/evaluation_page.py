@@ -42,6 +42,16 @@ def evaluation_page(
     return page(f"{what.lower()} against truth", parts, style=_STYLE + PICTURES + CHARTS)
 
 
+def _how_sure(results: Results) -> str:
+    cells, side = results.intervals.cells, results.cells.side
+    if results.intervals.pixel_accuracy is None:
+        return f"Too few cells of {side}² pixels hold any, {cells}, to tell intervals."
+    return (
+        f"Intervals hold 95 % of what {cells} cells of {side}² pixels give when they are drawn with replacement, 1,000 "
+        "times."
+    )
+
+
 def _summary(results: Results, workspace: Workspace, about: dict[str, Any]) -> str:
     scores, intervals = results.scores, results.intervals
     said = [
@@ -54,9 +64,7 @@ def _summary(results: Results, workspace: Workspace, about: dict[str, Any]) -> s
         told.append("<p class=warning>What is scored here has seen this truth: no evidence of its quality.</p>")
     told.append(
         f"<p>{escape(workspace.scene_names)}, against {escape(str(about['truth']).rpartition('/')[2])}. "
-        f"{results.matrix.sum():,} pixels have a class on both sides. "
-        f"Intervals hold 95 % of what {intervals.cells} cells of {results.cells.side}² pixels give when they are drawn "
-        "with replacement, 1,000 times.</p>"
+        f"{results.matrix.sum():,} pixels have a class on both sides. {_how_sure(results)}</p>"
     )
     if results.scenes:
         rows = [

@@ -231,8 +231,7 @@ class Scoring:
         marked = (np.where(unknown[part], np.uint8(IGNORE), mask[part].astype(np.uint8)) for mask in (true, found))
         self._relaxed += count_relaxed(*marked, inner=within(window, near), slack=SLACK)
         self._true_lines.add(window, around, true)
-        likely = None if seen.planes is None else np.where(unknown, np.uint8(0), seen.planes[self._road])
-        self._lines.add(window, around, found, likely)
+        self._lines.add(window, around, found)
 
     def _road_scores(self) -> RoadScores | None:
         if self._road is None:

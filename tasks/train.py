@@ -31,7 +31,7 @@ from tasks.disagreement import choose_seams
 from tasks.params import TrainParams
 from tasks.raster.cube import Cube
 from tasks.recipe_file import filled
-from tasks.train_begin import architecture_of, begin, recipe_of, require_fit
+from tasks.train_begin import architecture_of, begin, learnt_before, recipe_of, require_fit
 from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of
 from tasks.train_settings import settings_of
 
@@ -93,11 +93,12 @@ def _train(
 ) -> Trained | None:
     """What each of the processes of a training does; the first one writes the model."""
     rank = Rank(number, count, port)
-    fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)))
+    before = learnt_before(params, out=out)
+    fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)), before=before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
         network, card = begin(params, fields, out=out, progress=progress)
-    require_fit(network, card, chip=params.chip)
+    require_fit(network, card, chip=params.chip, part=max(params.batch // count // params.accumulate, 1))
     if rank.leads:
         for note in _notes(params, fields):
             progress.note(note)
@@ -136,6 +137,10 @@ def _notes(params: TrainParams, fields: list[Field]) -> list[str]:
     notes = []
     if missing := never_labelled(fields):
         notes.append(f"No label of {', '.join(missing)} to learn from: the model cannot be expected to map it.")
+    if params.validation_share and not any(f.plan.validation for f in fields):
+        notes.append("No labelled region is left to validate on: the last weights are kept, and have no score.")
+    if params.weigh_confidence and params.loss.lovasz:
+        notes.append("Lovász does not know how sure a label is: --weigh-confidence has no part in that term.")
     unused = [name for name in OWN_LOSS_IGNORES if getattr(params, name) != TrainParams.model_fields[name].default]
     if fields[0].labels.objects and unused:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)

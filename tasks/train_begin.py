@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 from torch import nn
 
 from infra.errors import UnusableInput, first_line
@@ -22,8 +23,12 @@ from models.resume import saved_card
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
+from tasks.raster.chips import Regions
 from tasks.raster.grid import ground_resolution
 from tasks.train_fields import Field
+
+REGIONS = TypeAdapter(Regions)
+"""As they stand in a model's lineage."""
 
 
 def architecture_of(params: TrainParams) -> str:
@@ -51,11 +56,25 @@ def begin(params: TrainParams, fields: list[Field], *, out: Path, progress: Prog
     return network, card if saved is None else _as_before(card, saved)
 
 
+def learnt_before(params: TrainParams, *, out: Path) -> dict[str, Regions]:
+    """What the training that is resumed, or else the model that this one begins with, has learnt from: by cubes.
+
+    Raises:
+        UnusableInput: that model is not there, or damaged.
+    """
+    card = saved_card(out) if params.resume else None
+    if card is None and _from_model(params):
+        card = load_card(find_model(params.start))
+    told = {} if card is None else card.lineage.get("regions", {})
+    return {cube: REGIONS.validate_python(found) for cube, found in told.items()}  # type: ignore[union-attr]
+
+
 def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
     """The card of a training that is resumed, whatever --start says now."""
     lineage, old = dict(card.lineage), saved.lineage
     for name in ("fingerprints", "attribution"):
         lineage[name] = sorted({*lineage[name], *old[name]})  # type: ignore[misc]
+    lineage["regions"] = {**old.get("regions", {}), **lineage["regions"]}  # type: ignore[dict-item]
     lineage |= {name: old[name] for name in ("imagenet", "fine_tuned_from") if name in old}
     lineage["recipe"] |= {"start": old["recipe"]["start"]}  # type: ignore[operator, index, call-overload]
     return card.model_copy(update={"mean": saved.mean, "std": saved.std, "lineage": lineage})
@@ -85,27 +104,45 @@ def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> t
     )
 
 
-def require_fit(network: nn.Module, card: ModelCard, *, chip: int) -> None:
+def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) -> None:
     """See before the first step that a network takes what it will be given, in training and on the map.
+
+    Parameters that have no part in the answer, as the last blocks of some encoders, are frozen: several processes that
+    learn together would wait for their gradients.
+
+    Args:
+        network: what is trained.
+        card: its own.
+        chip: pixels a side of what it learns from.
+        part: how many of these it is given at once.
 
     Raises:
         UnusableInput: it does not, as where an encoder is of one image size.
     """
     if learns_objects(card.architecture):
         return  # it takes any size, and a look of random weights finds a thousand objects
-    learning = network.training
+    learning, name = network.training, " of ".join([card.architecture, *map(str, card.arguments.values())])
     network.eval()
     for what, side in (("chips", chip), ("tiles", card.tile), ("tiles", card.tile + card.stride)):
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, len(card.bands), side, side))
         except (RuntimeError, ValueError, AssertionError) as error:
-            name = " of ".join([card.architecture, *map(str, card.arguments.values())])
             raise UnusableInput(
                 f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); give another "
                 f"--{what[:-1]}, or another network."
             ) from error
     network.train(learning)
+    tried = copy.deepcopy(network).train()  # what it has seen of zeros does not stay
+    try:
+        tried(torch.zeros(part, len(card.bands), chip, chip)).sum().backward()
+    except ValueError as error:
+        raise UnusableInput(
+            f"{name} cannot learn from {part} chips of {chip} x {chip} pixels at once ({first_line(error)}); give a "
+            "larger --batch or --chip, or fewer --accumulate or --processes."
+        ) from error
+    for parameter, of_trial in zip(network.parameters(), tried.parameters(), strict=True):
+        parameter.requires_grad_(of_trial.grad is not None)
 
 
 def _from_model(params: TrainParams) -> bool:
@@ -135,6 +172,7 @@ def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress)
     for name in ("fingerprints", "attribution"):
         before = old.lineage.get(name)
         lineage[name] = before if isinstance(before, list) else []
+    lineage["regions"] = old.lineage.get("regions", {})
     return network, _card(params, fields, old.architecture, old.arguments, (old.mean, old.std), lineage)
 
 
@@ -180,10 +218,16 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
     return {
         "fingerprints": sorted({*before.get("fingerprints", []), *_seen(fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
+        "regions": {**before.get("regions", {}), **{f.cube.fingerprint: _told(f.plan.regions) for f in fields}},
         "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
         "recipe": recipe_of(params),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
+
+
+def _told(regions: Regions) -> dict[str, JsonValue]:
+    told: dict[str, JsonValue] = REGIONS.dump_python(regions, mode="json")
+    return told
 
 
 def recipe_of(params: TrainParams) -> dict[str, Any]:

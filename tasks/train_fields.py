@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from models.ranks import Rank
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
-from tasks.raster.chips import CELLS, ChipPlan, Corner, count_labels, draw_chips, plan_chips
+from tasks.raster.chips import CELLS, ChipPlan, Corner, Regions, count_labels, draw_chips, plan_chips
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -107,13 +107,20 @@ class Field:
         return (*self.cube.read(window), self.labels.read(window), *more)
 
 
-def open_fields(params: TrainParams, workspaces: Sequence[str], *, objects: bool = False) -> list[Field]:
+def open_fields(
+    params: TrainParams,
+    workspaces: Sequence[str],
+    *,
+    objects: bool = False,
+    before: Mapping[str, Regions] | None = None,
+) -> list[Field]:
     """Labelled workspaces, to be learnt from together: all in the classes of the first.
 
     Args:
         params: how they are learnt from.
         workspaces: where they lie.
         objects: learn the objects of `params.objects` one by one; every other class is `other` then.
+        before: by cubes' fingerprints, the regions of a training that this one goes on from.
 
     Raises:
         UnusableInput: no workspaces or labels, other bands or types, an unknown class, or nothing to draw.
@@ -146,8 +153,8 @@ def open_fields(params: TrainParams, workspaces: Sequence[str], *, objects: bool
     farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
     for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
         with suppress(UnusableInput):
-            return _planned(params, fields, counts, cells=cells)
-    return _planned(params, fields, counts, cells=CELLS)
+            return _planned(params, fields, counts, before or {}, cells=cells)
+    return _planned(params, fields, counts, before or {}, cells=CELLS)
 
 
 def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
@@ -189,6 +196,7 @@ def _planned(
     params: TrainParams,
     fields: Sequence[tuple[Workspace, Cube, FieldLabels]],
     counts: Sequence[NDArray[np.int64]],
+    before: Mapping[str, Regions],
     *,
     cells: int,
 ) -> list[Field]:
@@ -196,7 +204,14 @@ def _planned(
     found = []
     for (workspace, cube, labels), counted in zip(fields, counts, strict=True):
         with _named(workspace):
-            plan = plan_chips(counted, chip=params.chip, share=params.validation_share, seed=params.seed, cells=cells)
+            plan = plan_chips(
+                counted,
+                chip=params.chip,
+                share=params.validation_share,
+                seed=params.seed,
+                cells=cells,
+                before=before.get(cube.fingerprint),
+            )
         found.append(Field(workspace, cube, labels, plan))
     return found
 
@@ -238,16 +253,11 @@ def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
 
     Of several processes each draws its own share of what one would draw.
     """
-    area, recent = np.array([len(f.plan.training) for f in fields], float), RecentCells()
+    plans, recent = [f.plan for f in fields], RecentCells()
 
     def draw(step: int) -> Chips:
         rng = np.random.default_rng([params.seed, step])
-        chosen = np.sort(rng.choice(len(fields), size=params.batch, p=area / area.sum()))
-        drawn = [
-            (i, corner)
-            for i in np.unique(chosen).tolist()
-            for corner in draw_chips(fields[i].plan, int((chosen == i).sum()), rng, balanced=params.draw == "classes")
-        ]
+        drawn = draw_chips(plans, params.batch, rng, balanced=params.draw == "classes")
         # What is pasted may come from any chip of the batch: each process then reads them all.
         own = drawn if params.augment.paste else drawn[rank.number :: rank.count]
         parts = [

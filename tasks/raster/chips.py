@@ -7,12 +7,12 @@ occurs with the same chance, then a window in proportion to its pixels of that c
 often the reason for a window as one of 60 %. Or all windows have the same chance.
 
 Validation takes whole square regions (four chips a side where the scene allows). A training window that would touch one
-is never drawn, so no pixel is on both sides.
+is never drawn, so no pixel is on both sides; and what an earlier training has learnt from is never held back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,18 @@ ReadLabel = Callable[[tuple[slice, slice]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
+class Regions:
+    """Squares of a scene, told by their corners in pixels."""
+
+    side: int
+    """Pixels."""
+    held: tuple[Corner, ...] = ()
+    """Those kept for validation."""
+    learnt: tuple[Corner, ...] = ()
+    """Those whose labels were learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChipPlan:
     """The chips of one labelled scene."""
 
@@ -41,6 +53,7 @@ class ChipPlan:
     """(n, class) labelled pixels of each training window."""
     validation: tuple[Corner, ...]
     """Corners of chips that do not overlap, all inside validation regions."""
+    regions: Regions
 
     @property
     def totals(self) -> NDArray[np.int64]:
@@ -89,7 +102,15 @@ def count_labels(read: ReadLabel, shape: tuple[int, int], *, chip: int, classes:
     return counts
 
 
-def plan_chips(counted: NDArray[np.int64], *, chip: int, share: float, seed: int, cells: int = CELLS) -> ChipPlan:
+def plan_chips(
+    counted: NDArray[np.int64],
+    *,
+    chip: int,
+    share: float,
+    seed: int,
+    cells: int = CELLS,
+    before: Regions | None = None,
+) -> ChipPlan:
     """Plan the chips of a scene.
 
     Args:
@@ -98,13 +119,16 @@ def plan_chips(counted: NDArray[np.int64], *, chip: int, share: float, seed: int
         share: of the labelled regions, for validation; 0 for none.
         seed: chooses the regions.
         cells: lattice cells a side of a training window; `CELLS` is a chip.
+        before: of an earlier training that this one goes on from.
 
     Raises:
         UnusableInput: nothing is labelled in any window.
     """
     cell = chip // CELLS
-    kept = _validation_cells(counted, share=share, seed=seed)
-    held = kept[..., None].astype(np.int64)
+    regions = _regions(counted, cell, share=share, seed=seed, before=before)
+    held = np.zeros((*counted.shape[:2], 1), np.int64)
+    for row, col in regions.held:
+        held[row // cell : (row + regions.side) // cell, col // cell : (col + regions.side) // cell] = 1
     there = _sums(counted, cells)  # (row, column, class) of the windows that begin there
     usable = (_sums(held, cells)[..., 0] == 0) & (there.sum(axis=-1) > 0)
     if not usable.any():
@@ -113,42 +137,76 @@ def plan_chips(counted: NDArray[np.int64], *, chip: int, share: float, seed: int
         )
     inside = _sums(held, CELLS)[..., 0] == CELLS**2
     validation = _disjoint(inside & (_sums(counted, CELLS).sum(axis=-1) > 0), cell)
-    return ChipPlan(cells * cell, np.argwhere(usable) * cell, there[usable], validation)
+    return ChipPlan(cells * cell, np.argwhere(usable) * cell, there[usable], validation, regions)
 
 
-def draw_chips(plan: ChipPlan, count: int, rng: np.random.Generator, *, balanced: bool = True) -> list[Corner]:
-    """Draw corners of training windows: balanced over the classes that occur, or each with the same chance."""
+def draw_chips(
+    plans: Sequence[ChipPlan], count: int, rng: np.random.Generator, *, balanced: bool = True
+) -> list[tuple[int, Corner]]:
+    """Draw training windows: balanced over the classes that occur in any scene, or each with the same chance.
+
+    Returns:
+        The number of each window's scene, and its corner; in the order of the scenes.
+    """
+    drawn: list[tuple[int, Corner]] = []
     if not balanced:
-        return [(int(row), int(col)) for row, col in plan.training[rng.integers(len(plan.training), size=count)]]
-    present = np.flatnonzero(plan.totals)
-    chosen = []
-    for klass in rng.choice(present, size=count):
-        weight = np.cumsum(plan.counts[:, klass])
-        number = int(np.searchsorted(weight, rng.integers(weight[-1]), side="right"))
-        row, col = plan.training[number]
-        chosen.append((int(row), int(col)))
-    return chosen
+        sizes = np.array([len(plan.training) for plan in plans], float)
+        scenes = np.sort(rng.choice(len(plans), size=count, p=sizes / sizes.sum()))
+        for scene in np.unique(scenes).tolist():
+            corners = plans[scene].training
+            drawn += [(scene, _corner(corners[n])) for n in rng.integers(len(corners), size=(scenes == scene).sum())]
+        return drawn
+    totals = np.array([plan.totals for plan in plans])
+    for klass in rng.choice(np.flatnonzero(totals.sum(axis=0)), size=count):
+        scene = _weighed(totals[:, klass], rng)
+        drawn.append((scene, _corner(plans[scene].training[_weighed(plans[scene].counts[:, klass], rng)])))
+    return sorted(drawn, key=lambda one: one[0])
 
 
-def _validation_cells(cells: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Lattice cells kept for validation: square regions that hold labels, chosen by the seed."""
-    rows, cols = cells.shape[:2]
-    kept = np.zeros((rows, cols), bool)
-    if share == 0:
-        return kept
+def _weighed(weights: NDArray[np.int64], rng: np.random.Generator) -> int:
+    """A number, in proportion to its weight."""
+    up_to = np.cumsum(weights)
+    return int(np.searchsorted(up_to, rng.integers(up_to[-1]), side="right"))
+
+
+def _corner(row_and_column: NDArray[np.int64]) -> Corner:
+    return int(row_and_column[0]), int(row_and_column[1])
+
+
+def _regions(counted: NDArray[np.int64], cell: int, *, share: float, seed: int, before: Regions | None) -> Regions:
+    """The squares that hold labels: those kept for validation, chosen by the seed, and those to learn from.
+
+    What was held back before stays so first, and what was learnt from is never held back.
+    """
+    rows, cols = counted.shape[:2]
     for chips in (4, 2, 1):  # the largest region of which the scene has enough
         side = CELLS * chips
         regions = [(r, c) for r in range(0, rows - side + 1, side) for c in range(0, cols - side + 1, side)]
-        if len(regions) * share >= 1 or chips == 1:
+        if len(regions) * (share or 1.0) >= 1 or chips == 1:
             break
-    labelled = [(r, c) for r, c in regions if cells[r : r + side, c : c + side].any()]
-    order = np.random.default_rng(seed).permutation(len(labelled))
+    labelled = [counted[r : r + side, c : c + side].any() for r, c in regions]
+    corners = [(r * cell, c * cell) for r, c in regions]
+    learnt, kept = (_touched(corners, side * cell, before, name) for name in ("learnt", "held"))
     # At least one region, and never the last that there is to train on.
-    wanted = min(max(round(len(labelled) * share), 1), len(labelled) - 1) if labelled else 0
-    for number in order[:wanted]:
-        r, c = labelled[number]
-        kept[r : r + side, c : c + side] = True
-    return kept
+    wanted = min(max(round(sum(labelled) * share), 1), sum(labelled) - 1) if share and any(labelled) else 0
+    order = np.random.default_rng(seed).permutation(len(corners)).tolist()
+    free = sorted((n for n in order if labelled[n] and not learnt[n]), key=lambda n: not kept[n])
+    held = set(free[:wanted])
+    return Regions(
+        side * cell,
+        tuple(corners[n] for n in sorted(held)),
+        tuple(corners[n] for n in range(len(corners)) if learnt[n] or (labelled[n] and n not in held)),
+    )
+
+
+def _touched(corners: Sequence[Corner], side: int, before: Regions | None, kind: str) -> list[bool]:
+    """Which squares share a pixel with an earlier training's."""
+    others = np.array(() if before is None else getattr(before, kind), np.int64).reshape(-1, 2)
+    if before is None or not len(others):
+        return [False] * len(corners)
+    return [
+        bool(((others < (r + side, c + side)) & (others + before.side > (r, c))).all(axis=1).any()) for r, c in corners
+    ]
 
 
 def _sums(counted: NDArray[np.int64], side: int) -> NDArray[np.int64]:

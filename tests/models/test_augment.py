@@ -86,6 +86,25 @@ def test_another_light_is_any_number_of_bands_and_moves_nothing(bands):
     assert not torch.allclose(new.images, batch.images, atol=0.1)
 
 
+def test_what_is_no_data_has_no_part_in_the_light():
+    batch, half = batch_of(), batch_of()
+    for one in (batch, half):
+        one.images.add_(3)  # far from the 0 of no data
+        one.valid[:, :, :24] = False
+        one.labels[~one.valid] = 255
+    half.images.masked_fill_(~half.valid[:, None], 0.0)
+    lit, of_half = (view(one, 5, **UNMOVED, noise=0.0, blur=0.0) for one in (batch, half))
+    known = lit.valid[:, None].expand_as(lit.images)
+    assert (lit.images[known] - batch.images[known]).abs().max() > 0.1
+    torch.testing.assert_close(of_half.images, lit.images)
+    low, high = (batch.images[known].min(), batch.images[known].max())
+    still = view(half, 5, **UNMOVED, noise=0.0, blur=0.0, brightness=0.0, colour=0.0, contrast=0.0, gamma=2.0).images[
+        known
+    ]
+    assert still.min() > low - 0.01, "a tone curve moves values between the sample's own extremes"
+    assert still.max() < high + 0.01
+
+
 def test_invalid_pixels_are_zero_and_ignored_and_never_grow_valid():
     batch = batch_of()
     for seed in range(10):

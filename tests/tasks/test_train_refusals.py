@@ -254,7 +254,14 @@ def tell_wrongly(path, _):
     path.write_bytes(content.replace(b'"step":"2"', b'"step":"1"'))
 
 
-@pytest.mark.parametrize("spoil", [cut, flip, poison, tell_wrongly])
+def misname(path, _):
+    """One bit of a word in the header that is asked for before anything else."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"fingerprints")] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [cut, flip, poison, tell_wrongly, misname])
 def test_a_spoilt_state_is_not_resumed(geoloom, workspace, trained, tmp_path, spoil):
     spoil(trained / "training.safetensors", tmp_path / "canary")
     before = contents(trained)
@@ -382,7 +389,34 @@ def test_an_encoder_of_one_size_is_refused_also_where_chips_and_tiles_have_it():
     )  # fmt: skip
     network = build("smp-unet", arguments, bands=3, classes=2)
     with pytest.raises(UnusableInput, match="cannot take tiles of 256 x 256 pixels"):
-        require_fit(network, card, chip=224)
+        require_fit(network, card, chip=224, part=2)
+
+
+def _smp(name):
+    arguments = {"encoder": "resnet18"}
+    card = ModelCard(
+        architecture=name, arguments=arguments, bands=("red", "green", "blue"), classes=NAMES[:2],
+        mean=(0.0,) * 3, std=(1.0,) * 3, colours=((0, 0, 0),) * 2, stride=32, tile=64, margin=8, ramp=8,
+    )  # fmt: skip
+    return build(name, arguments, bands=3, classes=2), card
+
+
+def test_chips_one_by_one_where_a_network_needs_two():
+    network, card = _smp("smp-deeplabv3plus")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    require_fit(network, card, chip=64, part=2)
+    with pytest.raises(UnusableInput, match=r"cannot learn from 1 chips of 64 x 64 .* larger --batch"):
+        require_fit(network, card, chip=64, part=1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_what_has_no_part_in_the_answer_is_frozen():
+    """Processes that learn together would wait for its gradients."""
+    network, card = _smp("smp-pspnet")
+    require_fit(network, card, chip=64, part=2)
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {n for n, _ in network.named_parameters() if n.startswith(("encoder.layer3.", "encoder.layer4."))}
 
 
 def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_path):

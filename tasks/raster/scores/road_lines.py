@@ -22,19 +22,15 @@ class RoadLines:
         self._network = Network(shape[1])
         self._lines: list[shapely.LineString] = []
 
-    def add(
-        self, window: Window, around: Window, road: NDArray[np.bool_], likely: NDArray[np.uint8] | None = None
-    ) -> None:
+    def add(self, window: Window, around: Window, road: NDArray[np.bool_]) -> None:
         """Take the next window.
 
         Args:
             window: what is drawn.
             around: `REACH` pixels more at each side, as far as the scene goes.
             road: (y, x) of what lies around.
-            likely: its probability there, 254ths, by which small gaps are closed; the mask's own if None.
         """
-        known = road.astype(np.uint8) * np.uint8(TOP) if likely is None else likely
-        walks = walk_block(road, known, around, window, shape=self._shape)
+        walks = walk_block(road, road.astype(np.uint8) * np.uint8(TOP), around, window, shape=self._shape)
         self._lines += [edge.line for edge in self._network.add(walks)[0]]
 
     def lines(self) -> list[shapely.LineString]:

@@ -11,9 +11,13 @@ from tasks.raster.chips import count_labels, draw_chips, plan_chips
 IGNORE = 255
 
 
-def plan(label, *, chip=16, classes=3, share=0.2, seed=0, cells=4):
+def plan(label, *, chip=16, classes=3, share=0.2, seed=0, cells=4, before=None):
     counted = count_labels(lambda window: label[window], label.shape, chip=chip, classes=classes)
-    return plan_chips(counted, chip=chip, share=share, seed=seed, cells=cells)
+    return plan_chips(counted, chip=chip, share=share, seed=seed, cells=cells, before=before)
+
+
+def draw(found, count, rng, **how):
+    return [corner for _, corner in draw_chips([found], count, rng, **how)]
 
 
 def touched(shape, corners, chip):
@@ -95,7 +99,7 @@ def test_a_rare_class_is_the_reason_for_its_share_of_draws():
     label[300:340, 300:340] = 2
     assert (label == 2).mean() == pytest.approx(0.01)
     found = plan(label, share=0)
-    chips = draw_chips(found, 3000, np.random.default_rng(1))
+    chips = draw(found, 3000, np.random.default_rng(1))
     shows = np.mean([(label[r : r + 16, c : c + 16] == 2).any() for r, c in chips])
     evenly = np.mean([(label[r : r + 16, c : c + 16] == 2).any() for r, c in found.training])
     assert evenly < 0.03
@@ -107,7 +111,7 @@ def test_drawn_evenly_every_window_has_the_same_chance():
     label = np.zeros((64, 64), np.uint8)
     label[:4, :4] = 2
     found = plan(label, share=0)
-    drawn = draw_chips(found, 20_000, np.random.default_rng(3), balanced=False)
+    drawn = draw(found, 20_000, np.random.default_rng(3), balanced=False)
     number = {tuple(corner): i for i, corner in enumerate(found.training.tolist())}
     seen = np.bincount([number[c] for c in drawn], minlength=len(number)) / len(drawn)
     assert np.abs(seen - 1 / len(number)).max() < 4 * np.sqrt(1 / len(number) / len(drawn))
@@ -118,7 +122,7 @@ def test_a_chip_is_drawn_in_proportion_to_its_pixels_of_the_class():
     label[:, :16] = 1
     label[0:8, 200:216] = 1
     found = plan(label, classes=2, share=0)
-    drawn = draw_chips(found, 40_000, np.random.default_rng(2))
+    drawn = draw(found, 40_000, np.random.default_rng(2))
     expected = np.zeros(len(found.training))
     for klass in (0, 1):
         expected += found.counts[:, klass] / found.counts[:, klass].sum() / 2
@@ -131,7 +135,58 @@ def test_classes_that_do_not_occur_are_not_drawn_for():
     label = np.full((64, 64), 2, np.uint8)
     found = plan(label, classes=5, share=0)
     assert found.totals.tolist()[0:2] == [0, 0]
-    assert len(draw_chips(found, 10, np.random.default_rng(0))) == 10
+    assert len(draw(found, 10, np.random.default_rng(0))) == 10
+
+
+def test_a_class_that_one_of_several_scenes_has_is_drawn_as_often_as_the_others():
+    common = np.random.default_rng(0).integers(0, 2, (200, 200)).astype(np.uint8)
+    rare = common.copy()
+    rare[:40, :40] = 2
+    plans = [plan(label, share=0) for label in (common, rare, common)]
+    drawn = draw_chips(plans, 9000, np.random.default_rng(1))
+    assert [scene for scene, _ in drawn] == sorted(scene for scene, _ in drawn)
+    labels = (common, rare, common)
+    shows = np.mean([(labels[n][r : r + 16, c : c + 16] == 2).any() for n, (r, c) in drawn])
+    assert 1 / 3 - 0.03 < shows < 1 / 3 + 0.06
+    scenes = np.bincount([n for n, _ in draw_chips(plans, 9000, np.random.default_rng(2), balanced=False)]) / 9000
+    np.testing.assert_allclose(scenes, 1 / 3, atol=0.03)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 99),
+    grown=st.integers(0, 99),
+    share=st.floats(0.05, 0.5),
+    chips=st.sampled_from([(16, 16), (16, 32)]),
+)
+def test_what_was_learnt_from_is_never_held_back_afterwards(seed, grown, share, chips):
+    """Labels grow, as corrections do, twice; whichever chips are cut then."""
+    label, before, learnt = np.full((512, 384), IGNORE, np.uint8), None, np.zeros((512, 384), bool)
+    rng = np.random.default_rng(grown)
+    for chip in (chips[0], *chips):
+        for r, c in rng.integers(0, 5, (4, 2)) * 64:
+            label[r : r + 64, c : c + 64] = rng.integers(0, 3, (64, 64))
+        found = plan(label, chip=chip, share=share, seed=seed, before=before)
+        held = touched(label.shape, found.validation, chip)
+        assert not (held & learnt & (label != IGNORE)).any()
+        if before is not None and chip == chips[0]:
+            again = plan(label, chip=chip, share=share, seed=seed, before=found.regions)
+            assert again.validation == found.validation, "resumed, it goes on as it was"
+        learnt |= touched(label.shape, found.training, found.side) & (label != IGNORE)
+        before = found.regions
+
+
+def test_new_labels_leave_what_is_held_back_where_it_is():
+    label = np.zeros((1024, 1024), np.uint8)
+    label[:256, :256] = IGNORE
+    first = plan(label, chip=64, share=0.2)
+    label[:256, :256] = 1
+    second = plan(label, chip=64, share=0.2, before=first.regions)
+    assert set(first.regions.held) <= set(second.regions.held)
+    assert not set(second.regions.held) & set(first.regions.learnt)
+    assert set(second.regions.held) | set(second.regions.learnt) == {
+        (r, c) for r in range(0, 1024, 256) for c in range(0, 1024, 256)
+    }
 
 
 def test_the_same_seed_gives_the_same_chips_and_another_gives_others():
@@ -139,8 +194,8 @@ def test_the_same_seed_gives_the_same_chips_and_another_gives_others():
     one, two, other = plan(label, seed=1), plan(label, seed=1), plan(label, seed=2)
     assert one.validation == two.validation != other.validation
     np.testing.assert_array_equal(one.training, two.training)
-    draws = [draw_chips(p, 50, np.random.default_rng(7)) for p in (one, two)]
-    assert draws[0] == draws[1] != draw_chips(one, 50, np.random.default_rng(8))
+    draws = [draw(p, 50, np.random.default_rng(7)) for p in (one, two)]
+    assert draws[0] == draws[1] != draw(one, 50, np.random.default_rng(8))
 
 
 def test_the_scene_is_read_in_parts_that_fit_memory():
