@@ -53,6 +53,11 @@ RECIPES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "context": ("usual, chips of 512², half as many a step, half the steps", USUAL | {"chip": 512, "batch": 4}),
     "lite2": ("usual, EfficientNet-Lite2", USUAL | {"encoder": LITE2}),
     "slow encoder": ("usual, a fifth of the learning rate for the encoder", USUAL | {"encoder_rate": 0.2}),
+    "flat": (
+        "Lite2, a constant rate, weights averaged over some 500 steps",
+        USUAL | {"encoder": LITE2, "schedule": "constant", "average": 0.998},
+    ),
+    "smooth": ("Lite2, labels smoothed by 0.1", USUAL | {"encoder": LITE2, "loss": {"dice": 0.0, "smoothing": 0.1}}),
     "wide zoom": ("usual, zoom 0.5 to 2 instead of 0.7 to 1.4", USUAL | _views(zoom=[0.5, 2.0])),
     "light": (
         "usual, twice the change of light",
