@@ -418,7 +418,7 @@ def test_labels_that_are_not_sure_teach_less(tmp_path):
             learning_rate=1e-2, average=0.5, validate=[draw(1000)], validate_every=40,
         )  # fmt: skip
         scores.append(result.history.checks[-1].mean_iou)
-    assert scores[0] > 0.9 > scores[1] + 0.1
+    assert scores[0] > 0.8 > scores[1] + 0.4
 
 
 def test_classes_that_a_data_set_does_not_label_are_learnt_from_another(tmp_path):
