@@ -53,7 +53,7 @@ def main() -> None:
     workspace = _workspace(options.out)
     params = TrainParams(batch=options.batch, chip=options.chip, encoder=options.encoder, steps=options.steps)
     fields = open_fields(params, [workspace])
-    network, card = begin(params, fields, out=options.out, progress=Silent())
+    network, card = begin(params, fields, None, progress=Silent())
     settings = settings_of(params, fields, device=options.device)
     draw = drawer(params, fields, ALONE)
     bare, ours = list[float](), list[float]()

@@ -99,7 +99,8 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
         for window in parts:
-            scoring.add(window, _seen(scored, truth, told, scoring.around(window), objects="objects" in params.also))
+            around = scoring.around(window)
+            scoring.add(window, _seen(scored, truth, told, window, around, objects="objects" in params.also))
             bar.advance()
     results = scoring.results()
     if not results.matrix.sum():
@@ -129,8 +130,10 @@ def _cell(side: int, shape: tuple[int, int], *, classes: int, progress: Progress
     return cell
 
 
-def _seen(scored: _Scored, truth: Truth, told: NDArray[np.uint8], around: Window, *, objects: bool) -> Seen:
-    planes = None if scored.planes is None else scored.planes(around)
+def _seen(
+    scored: _Scored, truth: Truth, told: NDArray[np.uint8], window: Window, around: Window, *, objects: bool
+) -> Seen:
+    planes = None if scored.planes is None else scored.planes(window)
     if planes is not None:
         for klass in np.flatnonzero(told[: len(planes)] != np.arange(len(planes))):
             planes[0] += np.where(planes[0] == np.uint8(255), np.uint8(0), planes[klass])

@@ -40,14 +40,14 @@ KINDS = ("boundaries", "objects", "roads", "curves", "calibration")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A window of truth and prediction, and what lies around it; all (y, x) of what lies around but `planes`."""
+    """A window of truth and prediction; all but `planes` are (y, x) of what lies around it, too."""
 
     truth: NDArray[np.uint8]
     """Class ids, 255 where unknown."""
     prediction: NDArray[np.uint8]
     """The same."""
     planes: NDArray[np.uint8] | None = None
-    """(class, y, x) probabilities, 254ths."""
+    """(class, y, x) probabilities, 254ths, of the window alone."""
     true_objects: NDArray[Any] | None = None
     """Ids over the whole scene; None: what hangs together is one."""
     objects: NDArray[Any] | None = None
@@ -168,7 +168,7 @@ class Scoring:
             near = within(self._boundaries.around(window), around)
             self._boundaries.add(window, seen.truth[near], seen.prediction[near])
         if seen.planes is not None:
-            self._count_probabilities(seen.planes[(slice(None), *inner)], truth)
+            self._count_probabilities(seen.planes, truth)
         if self._building is not None:
             self._count_objects(window, inner, seen)
         if self._road is not None:
@@ -220,7 +220,7 @@ class Scoring:
             true if seen.true_objects is None else np.where(true, seen.true_objects[inner], 0),
             found if seen.objects is None else np.where(found, seen.objects[inner], 0),
             ignored=(truth == IGNORE) | (prediction == IGNORE),
-            confidence=None if seen.planes is None else seen.planes[(self._building, *inner)],
+            confidence=None if seen.planes is None else seen.planes[self._building],
         )
 
     def _count_roads(self, window: Window, around: Window, seen: Seen) -> None:

@@ -24,6 +24,7 @@ from models.predictor import Predictor
 from models.ranks import Rank
 from models.recipe import Keep
 from models.registry import learns_objects
+from models.resume import saved_card
 from models.temperature import fit_temperature
 from models.train import TrainResult
 from models.train import train as run_loop
@@ -93,11 +94,12 @@ def _train(
 ) -> Trained | None:
     """What each of the processes of a training does; the first one writes the model."""
     rank = Rank(number, count, port)
-    before = learnt_before(params, out=out)
+    saved = saved_card(out) if params.resume else None
+    before = learnt_before(params, saved)
     fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)), before=before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
-        network, card = begin(params, fields, out=out, progress=progress)
+        network, card = begin(params, fields, saved, progress=progress)
     require_fit(network, card, chip=params.chip, part=max(params.batch // count // params.accumulate, 1))
     if rank.leads:
         for note in _notes(params, fields):

@@ -19,7 +19,6 @@ from models.checkpoint import load_model
 from models.inherit import inherit
 from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
 from models.registry import build, learns_objects, network_stride, takes_encoder
-from models.resume import saved_card
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
@@ -42,27 +41,38 @@ def architecture_of(params: TrainParams) -> str:
     return params.architecture
 
 
-def begin(params: TrainParams, fields: list[Field], *, out: Path, progress: Progress) -> tuple[nn.Module, ModelCard]:
+def begin(
+    params: TrainParams, fields: list[Field], saved: ModelCard | None, *, progress: Progress
+) -> tuple[nn.Module, ModelCard]:
     """The network before its first step, and its card.
 
-    Where a training is resumed the network's weights are those of its state in `out`, and so are what the bands are
-    normalised by, and what it began with.
+    Where a training is resumed the network's weights come from its state later; what the bands are normalised by, and
+    what it began with, come from its card.
+
+    Args:
+        params: of this training.
+        fields: what it learns from.
+        saved: the card of the one that is resumed.
+        progress: told of what is fetched, and of classes that are new.
 
     Raises:
         UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had.
     """
     network, card = _begin(params, fields, progress=progress)
-    saved = saved_card(out) if params.resume else None
     return network, card if saved is None else _as_before(card, saved)
 
 
-def learnt_before(params: TrainParams, *, out: Path) -> dict[str, Regions]:
+def learnt_before(params: TrainParams, saved: ModelCard | None) -> dict[str, Regions]:
     """What the training that is resumed, or else the model that this one begins with, has learnt from: by cubes.
+
+    Args:
+        params: of this training.
+        saved: the card of the one that is resumed.
 
     Raises:
         UnusableInput: that model is not there, or damaged.
     """
-    card = saved_card(out) if params.resume else None
+    card = saved
     if card is None and _from_model(params):
         card = load_card(find_model(params.start))
     told = {} if card is None else card.lineage.get("regions", {})
@@ -135,7 +145,8 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
     network.train(learning)
     tried = copy.deepcopy(network).train()  # what it has seen of zeros does not stay
     try:
-        tried(torch.zeros(part, len(card.bands), chip, chip)).sum().backward()
+        # What a network makes of two it makes of more, and many would fill memory.
+        tried(torch.zeros(min(part, 2), len(card.bands), chip, chip)).sum().backward()
     except ValueError as error:
         raise UnusableInput(
             f"{name} cannot learn from {part} chips of {chip} x {chip} pixels at once ({first_line(error)}); give a "
@@ -218,16 +229,14 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
     return {
         "fingerprints": sorted({*before.get("fingerprints", []), *_seen(fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
-        "regions": {**before.get("regions", {}), **{f.cube.fingerprint: _told(f.plan.regions) for f in fields}},
+        "regions": {
+            **before.get("regions", {}),
+            **{f.cube.fingerprint: REGIONS.dump_python(f.plan.regions, mode="json") for f in fields},
+        },
         "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
         "recipe": recipe_of(params),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
-
-
-def _told(regions: Regions) -> dict[str, JsonValue]:
-    told: dict[str, JsonValue] = REGIONS.dump_python(regions, mode="json")
-    return told
 
 
 def recipe_of(params: TrainParams) -> dict[str, Any]:

@@ -153,8 +153,8 @@ def open_fields(
     farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
     for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
         with suppress(UnusableInput):
-            return _planned(params, fields, counts, before or {}, cells=cells)
-    return _planned(params, fields, counts, before or {}, cells=CELLS)
+            return _planned(params, fields, counts, before, cells=cells)
+    return _planned(params, fields, counts, before, cells=CELLS)
 
 
 def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
@@ -196,7 +196,7 @@ def _planned(
     params: TrainParams,
     fields: Sequence[tuple[Workspace, Cube, FieldLabels]],
     counts: Sequence[NDArray[np.int64]],
-    before: Mapping[str, Regions],
+    before: Mapping[str, Regions] | None,
     *,
     cells: int,
 ) -> list[Field]:
@@ -210,7 +210,7 @@ def _planned(
                 share=params.validation_share,
                 seed=params.seed,
                 cells=cells,
-                before=before.get(cube.fingerprint),
+                before=before.get(cube.fingerprint) if before else None,
             )
         found.append(Field(workspace, cube, labels, plan))
     return found

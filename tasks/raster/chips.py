@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,13 @@ class Regions:
 
     side: int
     """Pixels."""
-    held: tuple[Corner, ...] = ()
+    held: tuple[Corner, ...]
     """Those kept for validation."""
-    learnt: tuple[Corner, ...] = ()
+    learnt: tuple[Corner, ...]
     """Those whose labels were learnt from."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChipPlan:
     """The chips of one labelled scene."""
 
@@ -55,7 +56,7 @@ class ChipPlan:
     """Corners of chips that do not overlap, all inside validation regions."""
     regions: Regions
 
-    @property
+    @cached_property
     def totals(self) -> NDArray[np.int64]:
         """(class,) pixels over all training windows, as drawn evenly."""
         totals: NDArray[np.int64] = self.counts.sum(axis=0)
@@ -186,7 +187,8 @@ def _regions(counted: NDArray[np.int64], cell: int, *, share: float, seed: int, 
             break
     labelled = [counted[r : r + side, c : c + side].any() for r, c in regions]
     corners = [(r * cell, c * cell) for r, c in regions]
-    learnt, kept = (_touched(corners, side * cell, before, name) for name in ("learnt", "held"))
+    before = before or Regions(side * cell, (), ())
+    learnt, kept = (_touched(corners, side * cell, others, before.side) for others in (before.learnt, before.held))
     # At least one region, and never the last that there is to train on.
     wanted = min(max(round(sum(labelled) * share), 1), sum(labelled) - 1) if share and any(labelled) else 0
     order = np.random.default_rng(seed).permutation(len(corners)).tolist()
@@ -199,13 +201,11 @@ def _regions(counted: NDArray[np.int64], cell: int, *, share: float, seed: int, 
     )
 
 
-def _touched(corners: Sequence[Corner], side: int, before: Regions | None, kind: str) -> list[bool]:
-    """Which squares share a pixel with an earlier training's."""
-    others = np.array(() if before is None else getattr(before, kind), np.int64).reshape(-1, 2)
-    if before is None or not len(others):
-        return [False] * len(corners)
+def _touched(corners: Sequence[Corner], side: int, others: Sequence[Corner], their_side: int) -> list[bool]:
+    """Which squares share a pixel with one of the others."""
+    firsts = np.array(others, np.int64).reshape(-1, 2)
     return [
-        bool(((others < (r + side, c + side)) & (others + before.side > (r, c))).all(axis=1).any()) for r, c in corners
+        bool(((firsts < (r + side, c + side)) & (firsts + their_side > (r, c))).all(axis=1).any()) for r, c in corners
     ]
 
 
