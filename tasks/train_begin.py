@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from torch import nn
 
 from infra.errors import UnusableInput, first_line
@@ -26,8 +26,8 @@ from tasks.raster.chips import Regions
 from tasks.raster.grid import ground_resolution
 from tasks.train_fields import Field
 
-REGIONS = TypeAdapter(Regions)
-"""As they stand in a model's lineage."""
+REGIONS = TypeAdapter(dict[str, Regions])
+"""By the fingerprint of a cube, as they stand in a model's lineage."""
 
 
 def architecture_of(params: TrainParams) -> str:
@@ -76,7 +76,13 @@ def learnt_before(params: TrainParams, saved: ModelCard | None) -> dict[str, Reg
     if card is None and _from_model(params):
         card = load_card(find_model(params.start))
     told = {} if card is None else card.lineage.get("regions", {})
-    return {cube: REGIONS.validate_python(found) for cube, found in told.items()}  # type: ignore[union-attr]
+    try:
+        return REGIONS.validate_python(told)
+    except ValidationError as error:
+        raise UnusableInput(
+            f"the `regions` that {params.start if saved is None else 'the interrupted training'} tells in its lineage "
+            "cannot be read, so nobody knows what it learnt from; take another model to begin with"
+        ) from error
 
 
 def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
@@ -229,10 +235,8 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
     return {
         "fingerprints": sorted({*before.get("fingerprints", []), *_seen(fields)}),
         "labels": [str(f.labels.made.about["made_by"]) for f in fields],
-        "regions": {
-            **before.get("regions", {}),
-            **{f.cube.fingerprint: REGIONS.dump_python(f.plan.regions, mode="json") for f in fields},
-        },
+        "regions": before.get("regions", {})
+        | REGIONS.dump_python({f.cube.fingerprint: f.plan.regions for f in fields}, mode="json"),
         "attribution": sorted({*before.get("attribution", []), *_owners(fields)}),
         "recipe": recipe_of(params),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},

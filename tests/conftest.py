@@ -62,24 +62,6 @@ def tiny_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rectangle_model(tmp_path_factory):
-    """A Mask R-CNN that has learnt to find rectangles of 18 to 40 pixels: 40 s of one core."""
-    import torch
-    from rectangles import CARD, network_of, run
-
-    from models.checkpoint import save_model
-
-    folder, threads = tmp_path_factory.mktemp("rectangles"), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        result = run(folder, network_of(), steps=90, learning_rate=2e-3, validate_every=90)
-    finally:
-        torch.set_num_threads(threads)
-    save_model(folder, result.network, CARD.model_copy(update={"scores": {"iou": result.history.checks[-1].iou[1]}}))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def s3():
     """A client of an S3 server on this machine; the usual AWS variables point to it."""
     import boto3

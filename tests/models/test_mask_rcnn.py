@@ -8,7 +8,6 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from infra.errors import UnusableInput
 from models.batch import Batch
-from models.checkpoint import load_model
 from models.history import History
 from models.mask_rcnn import Seen
 from models.objects import target_of
@@ -17,31 +16,6 @@ from models.registry import build
 from models.runtime import Runtime, build_runner, place
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.mark.slow
-def test_it_learns_to_find_objects_one_by_one(rectangle_model):
-    network, card = load_model(rectangle_model)
-    assert card.scores["iou"] > 0.8
-    chips = draw(20_000)
-    batch = Batch.of(chips, CARD, torch.device("cpu"))
-    with torch.no_grad():
-        found = network.instances(batch.images)
-    touching, overlaps = 0, []
-    for seen, ids in zip(found, chips.objects, strict=True):
-        masks = []
-        for one in seen:
-            masks.append(np.zeros(ids.shape, bool))
-            masks[-1][one.place] = (one.mask > 0.5).numpy()
-        for number in range(1, ids.max() + 1):
-            wanted = ids == number
-            overlaps.append(max((wanted & mask).sum() / (wanted | mask).sum() for mask in masks))
-            touching += (np.roll(wanted, 1, axis=1) & (ids > number)).any()
-    assert touching
-    assert len(overlaps) > 6
-    assert np.mean(overlaps) > 0.75
-    blank = [len([s for s in seen if s.score > 0.5]) for seen in network.instances(torch.full((1, 3, 128, 128), -0.9))]
-    assert blank == [0]
 
 
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path):

@@ -5,14 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rectangles import drawn
+import torch
+from rectangles import CARD, draw, drawn, network_of, run
 from scipy import ndimage
 
 from flows import steps
 from flows.cli import app
 from infra.progress import Silent
 from infra.store import open_store
+from models.batch import Batch
 from models.card import load_card
+from models.checkpoint import load_model, save_model
 from tasks.label_params import LabelParams
 from tasks.made_labels import open_made_labels
 from tasks.network_labeler import NetworkLabeler
@@ -61,6 +64,19 @@ def workspace(tmp_path_factory, ids):
     return str(folder / "ws")
 
 
+@pytest.fixture(scope="module")
+def rectangle_model(tmp_path_factory):
+    """A Mask R-CNN that has learnt to find rectangles of 18 to 40 pixels: 40 s of one core."""
+    folder, threads = tmp_path_factory.mktemp("model"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        result = run(folder, network_of(), steps=90, learning_rate=2e-3, validate_every=90)
+    finally:
+        torch.set_num_threads(threads)
+    save_model(folder, result.network, CARD.model_copy(update={"scores": {"iou": result.history.checks[-1].iou[1]}}))
+    return folder
+
+
 def labels_of(workspace):
     group = open_labels(open_store(workspace).zarr("labels.zarr"))
     return {name: np.asarray(group[name][:]) for name in ("label", "instance", "confidence")}, dict(group.attrs)
@@ -72,6 +88,31 @@ class Notes(Silent):
 
     def note(self, text):
         self.texts.append(text)
+
+
+@pytest.mark.slow
+def test_it_learns_to_find_objects_one_by_one(rectangle_model):
+    network, card = load_model(rectangle_model)
+    assert card.scores["iou"] > 0.8
+    chips = draw(20_000)
+    batch = Batch.of(chips, CARD, torch.device("cpu"))
+    with torch.no_grad():
+        found = network.instances(batch.images)
+    touching, overlaps = 0, []
+    for seen, ids in zip(found, chips.objects, strict=True):
+        masks = []
+        for one in seen:
+            masks.append(np.zeros(ids.shape, bool))
+            masks[-1][one.place] = (one.mask > 0.5).numpy()
+        for number in range(1, ids.max() + 1):
+            wanted = ids == number
+            overlaps.append(max((wanted & mask).sum() / (wanted | mask).sum() for mask in masks))
+            touching += (np.roll(wanted, 1, axis=1) & (ids > number)).any()
+    assert touching
+    assert len(overlaps) > 6
+    assert np.mean(overlaps) > 0.75
+    blank = [len([s for s in seen if s.score > 0.5]) for seen in network.instances(torch.full((1, 3, 128, 128), -0.9))]
+    assert blank == [0]
 
 
 @pytest.mark.slow

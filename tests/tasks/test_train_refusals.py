@@ -15,6 +15,7 @@ from affine import Affine
 from flows.cli import app
 from infra.errors import UnusableInput
 from models.card import ModelCard, load_card
+from models.checkpoint import save_card
 from models.registry import build
 from tasks.raster.gdal import rasterio
 from tasks.train_begin import require_fit
@@ -430,6 +431,17 @@ def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_
     for name, sentence in (("empty.pth", "no weights that can be read safely"), ("nan.safetensors", "no numbers")):
         network = ("--architecture", "smp-unet", "--encoder", "resnet18", "--start", tmp_path / name)
         assert sentence in refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
+
+
+def test_a_model_that_tells_its_past_wrong(geoloom, workspace, trained, tmp_path):
+    """Nobody could say which ground it must not be scored on."""
+    start = shutil.copytree(trained, tmp_path / "start")
+    card = load_card(start)
+    save_card(start, card.model_copy(update={"lineage": card.lineage | {"regions": {"cube": {"side": "wide"}}}}))
+    said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", "--start", start, *SHORT, code=2))
+    assert "the `regions` that" in said
+    assert "nobody knows what it learnt from" in said
+    assert not (tmp_path / "m" / "model.json").exists()
 
 
 def test_what_a_training_began_with_is_not_forgotten_when_it_is_resumed(geoloom, workspace, trained, tmp_path):
