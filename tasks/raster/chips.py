@@ -177,27 +177,31 @@ def _corner(row_and_column: NDArray[np.int64]) -> Corner:
 def _regions(counted: NDArray[np.int64], cell: int, *, share: float, seed: int, before: Regions | None) -> Regions:
     """The squares that hold labels: those kept for validation, chosen by the seed, and those to learn from.
 
-    What was held back before stays so first, and what was learnt from is never held back.
+    What was held back before stays so first, and what was learnt from is never held back. Squares that the scene's
+    lower and right edges cut are learnt from, too.
     """
     rows, cols = counted.shape[:2]
     for chips in (4, 2, 1):  # the largest region of which the scene has enough
         side = CELLS * chips
-        regions = [(r, c) for r in range(0, rows - side + 1, side) for c in range(0, cols - side + 1, side)]
-        if len(regions) * (share or 1.0) >= 1 or chips == 1:
+        whole = rows // side * (cols // side)
+        if whole * (share or 1.0) >= 1 or chips == 1:
             break
-    labelled = [counted[r : r + side, c : c + side].any() for r, c in regions]
-    corners = [(r * cell, c * cell) for r, c in regions]
+    places = [(r, c) for r in range(0, rows, side) for c in range(0, cols, side)]
+    places.sort(key=lambda place: place[0] + side > rows or place[1] + side > cols)  # the whole ones first
+    labelled = [bool(counted[r : r + side, c : c + side].any()) for r, c in places]
+    corners = [(r * cell, c * cell) for r, c in places]
     before = before or Regions(side * cell, (), ())
     learnt, kept = (_touched(corners, side * cell, others, before.side) for others in (before.learnt, before.held))
     # At least one region, and never the last that there is to train on.
-    wanted = min(max(round(sum(labelled) * share), 1), sum(labelled) - 1) if share and any(labelled) else 0
-    order = np.random.default_rng(seed).permutation(len(corners)).tolist()
+    usable = sum(labelled[:whole])
+    wanted = min(max(round(usable * share), 1), usable - 1) if share and usable else 0
+    order = np.random.default_rng(seed).permutation(whole).tolist()
     free = sorted((n for n in order if labelled[n] and not learnt[n]), key=lambda n: not kept[n])
     held = set(free[:wanted])
     return Regions(
         side * cell,
         tuple(corners[n] for n in sorted(held)),
-        tuple(corners[n] for n in range(len(corners)) if learnt[n] or (labelled[n] and n not in held)),
+        tuple(sorted(corners[n] for n in range(len(corners)) if learnt[n] or (labelled[n] and n not in held))),
     )
 
 
