@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from models.ranks import Rank
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
-from tasks.raster.chips import CELLS, ChipPlan, Corner, Regions, count_labels, draw_chips, plan_chips
+from tasks.raster.chips import CELLS, ChipPlan, Corner, Regions, count_labels, draw_chips, plan_chips, plan_regions
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -28,6 +29,7 @@ from tasks.raster.grid import Window, windows
 from tasks.raster.labels import SHARD
 from tasks.raster.numbering import numbered
 from tasks.recent_cells import Planes, RecentCells
+from tasks.train_ground import seen_elsewhere
 from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
 VALIDATION_CHIPS = 48
@@ -107,6 +109,9 @@ class Field:
         return (*self.cube.read(window), self.labels.read(window), *more)
 
 
+_Opened: TypeAlias = tuple[Workspace, Cube, FieldLabels]
+
+
 def open_fields(
     params: TrainParams,
     workspaces: Sequence[str],
@@ -125,7 +130,7 @@ def open_fields(
     Raises:
         UnusableInput: no workspaces or labels, other bands or types, an unknown class, or nothing to draw.
     """
-    fields: list[tuple[Workspace, Cube, FieldLabels]] = []
+    fields: list[_Opened] = []
     counts: list[NDArray[np.int64]] = []
     for root in workspaces:
         workspace = open_workspace(open_store(root))
@@ -151,10 +156,28 @@ def open_fields(
     if not fields:
         raise UnusableInput("No workspace was given to train on; name at least one.")
     farthest = math.ceil(CELLS / params.augment.zoom[0] - 1e-9)
+    regions = _regions(params, fields, counts, before or {})
+    cells_of = [(counted.shape[0], counted.shape[1]) for counted in counts]
+    apart = seen_elsewhere([one[:2] for one in fields], cells_of, regions, cell=params.chip // CELLS)
     for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
         with suppress(UnusableInput):
-            return _planned(params, fields, counts, before, cells=cells)
-    return _planned(params, fields, counts, before, cells=CELLS)
+            return _planned(params, fields, counts, regions, apart, cells=cells)
+    return _planned(params, fields, counts, regions, apart, cells=CELLS)
+
+
+def _regions(
+    params: TrainParams, fields: Sequence[_Opened], counts: Sequence[NDArray[np.int64]], before: Mapping[str, Regions]
+) -> dict[str, Regions]:
+    """What is held back of each scene, by its fingerprint: the same for all that label it."""
+    labelled: dict[str, NDArray[np.int64]] = {}
+    for (_, cube, _), counted in zip(fields, counts, strict=True):
+        labelled[cube.fingerprint] = labelled.get(cube.fingerprint, 0) + counted
+    return {
+        mark: plan_regions(
+            counted, chip=params.chip, share=params.validation_share, seed=params.seed, before=before.get(mark)
+        )
+        for mark, counted in labelled.items()
+    }
 
 
 def _field_labels(params: TrainParams, made: MadeLabels, classes: ClassMap) -> FieldLabels:
@@ -194,24 +217,18 @@ def _counted(params: TrainParams, workspace: Workspace, cube: Cube, labels: Fiel
 
 def _planned(
     params: TrainParams,
-    fields: Sequence[tuple[Workspace, Cube, FieldLabels]],
+    fields: Sequence[_Opened],
     counts: Sequence[NDArray[np.int64]],
-    before: Mapping[str, Regions] | None,
+    regions: Mapping[str, Regions],
+    apart: Sequence[NDArray[np.bool_] | None],
     *,
     cells: int,
 ) -> list[Field]:
     """The fields with windows of so many lattice cells a side."""
     found = []
-    for (workspace, cube, labels), counted in zip(fields, counts, strict=True):
+    for (workspace, cube, labels), counted, away in zip(fields, counts, apart, strict=True):
         with _named(workspace):
-            plan = plan_chips(
-                counted,
-                chip=params.chip,
-                share=params.validation_share,
-                seed=params.seed,
-                cells=cells,
-                before=before.get(cube.fingerprint) if before else None,
-            )
+            plan = plan_chips(counted, regions[cube.fingerprint], chip=params.chip, cells=cells, apart=away)
         found.append(Field(workspace, cube, labels, plan))
     return found
 

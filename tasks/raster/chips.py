@@ -103,38 +103,77 @@ def count_labels(read: ReadLabel, shape: tuple[int, int], *, chip: int, classes:
     return counts
 
 
-def plan_chips(
-    counted: NDArray[np.int64],
-    *,
-    chip: int,
-    share: float,
-    seed: int,
-    cells: int = CELLS,
-    before: Regions | None = None,
-) -> ChipPlan:
-    """Plan the chips of a scene.
+def plan_regions(
+    counted: NDArray[np.int64], *, chip: int, share: float, seed: int, before: Regions | None = None
+) -> Regions:
+    """Part a scene into the squares that are kept for validation, chosen by the seed, and those that are learnt from.
+
+    What was held back before stays so first, and what was learnt from is never held back. Squares that the scene's
+    lower and right edges cut are learnt from, too.
 
     Args:
         counted: its labels, as `count_labels` counts them.
         chip: pixels a side, as they were counted for.
         share: of the labelled regions, for validation; 0 for none.
         seed: chooses the regions.
-        cells: lattice cells a side of a training window; `CELLS` is a chip.
         before: of an earlier training that this one goes on from.
+    """
+    cell, (rows, cols) = chip // CELLS, counted.shape[:2]
+    for chips in (4, 2, 1):  # the largest region of which the scene has enough
+        side = CELLS * chips
+        whole = rows // side * (cols // side)
+        if whole * (share or 1.0) >= 1 or chips == 1:
+            break
+    places = [(r, c) for r in range(0, rows, side) for c in range(0, cols, side)]
+    places.sort(key=lambda place: place[0] + side > rows or place[1] + side > cols)  # the whole ones first
+    labelled = [bool(counted[r : r + side, c : c + side].any()) for r, c in places]
+    corners = [(r * cell, c * cell) for r, c in places]
+    before = before or Regions(side * cell, (), ())
+    learnt, kept = (_touched(corners, side * cell, others, before.side) for others in (before.learnt, before.held))
+    # At least one region, and never the last that there is to train on.
+    usable = sum(labelled[:whole])
+    wanted = min(max(round(usable * share), 1), usable - 1) if share and usable else 0
+    order = np.random.default_rng(seed).permutation(whole).tolist()
+    free = sorted((n for n in order if labelled[n] and not learnt[n]), key=lambda n: not kept[n])
+    held = set(free[:wanted])
+    return Regions(
+        side * cell,
+        tuple(corners[n] for n in sorted(held)),
+        tuple(sorted(corners[n] for n in range(len(corners)) if learnt[n] or (labelled[n] and n not in held))),
+    )
+
+
+def plan_chips(
+    counted: NDArray[np.int64],
+    regions: Regions,
+    *,
+    chip: int,
+    cells: int = CELLS,
+    apart: NDArray[np.bool_] | None = None,
+) -> ChipPlan:
+    """Plan the chips of a scene.
+
+    Args:
+        counted: its labels, as `count_labels` counts them.
+        regions: what is kept for validation.
+        chip: pixels a side, as they were counted for.
+        cells: lattice cells a side of a training window; `CELLS` is a chip.
+        apart: (row, column) cells that are not learnt from, either, as another scene's validation shows them.
 
     Raises:
-        UnusableInput: nothing is labelled in any window.
+        UnusableInput: there is nothing labelled to learn from in any window.
     """
     cell = chip // CELLS
-    regions = _regions(counted, cell, share=share, seed=seed, before=before)
     held = np.zeros((*counted.shape[:2], 1), np.int64)
     for row, col in regions.held:
         held[row // cell : (row + regions.side) // cell, col // cell : (col + regions.side) // cell] = 1
+    away = held if apart is None else np.maximum(held, apart[..., None])
     there = _sums(counted, cells)  # (row, column, class) of the windows that begin there
-    usable = (_sums(held, cells)[..., 0] == 0) & (there.sum(axis=-1) > 0)
+    usable = (_sums(away, cells)[..., 0] == 0) & (there.sum(axis=-1) > 0)
     if not usable.any():
         raise UnusableInput(
-            "No training chip holds a labelled pixel; label more of the scene, or use a smaller --chip."
+            "No training chip holds a labelled pixel that is not kept for validation; label more of the scene, use a "
+            "smaller --chip, or another --seed."
         )
     inside = _sums(held, CELLS)[..., 0] == CELLS**2
     validation = _disjoint(inside & (_sums(counted, CELLS).sum(axis=-1) > 0), cell)
@@ -172,37 +211,6 @@ def _weighed(weights: NDArray[np.int64], rng: np.random.Generator) -> int:
 
 def _corner(row_and_column: NDArray[np.int64]) -> Corner:
     return int(row_and_column[0]), int(row_and_column[1])
-
-
-def _regions(counted: NDArray[np.int64], cell: int, *, share: float, seed: int, before: Regions | None) -> Regions:
-    """The squares that hold labels: those kept for validation, chosen by the seed, and those to learn from.
-
-    What was held back before stays so first, and what was learnt from is never held back. Squares that the scene's
-    lower and right edges cut are learnt from, too.
-    """
-    rows, cols = counted.shape[:2]
-    for chips in (4, 2, 1):  # the largest region of which the scene has enough
-        side = CELLS * chips
-        whole = rows // side * (cols // side)
-        if whole * (share or 1.0) >= 1 or chips == 1:
-            break
-    places = [(r, c) for r in range(0, rows, side) for c in range(0, cols, side)]
-    places.sort(key=lambda place: place[0] + side > rows or place[1] + side > cols)  # the whole ones first
-    labelled = [bool(counted[r : r + side, c : c + side].any()) for r, c in places]
-    corners = [(r * cell, c * cell) for r, c in places]
-    before = before or Regions(side * cell, (), ())
-    learnt, kept = (_touched(corners, side * cell, others, before.side) for others in (before.learnt, before.held))
-    # At least one region, and never the last that there is to train on.
-    usable = sum(labelled[:whole])
-    wanted = min(max(round(usable * share), 1), usable - 1) if share and usable else 0
-    order = np.random.default_rng(seed).permutation(whole).tolist()
-    free = sorted((n for n in order if labelled[n] and not learnt[n]), key=lambda n: not kept[n])
-    held = set(free[:wanted])
-    return Regions(
-        side * cell,
-        tuple(corners[n] for n in sorted(held)),
-        tuple(sorted(corners[n] for n in range(len(corners)) if learnt[n] or (labelled[n] and n not in held))),
-    )
 
 
 def _touched(corners: Sequence[Corner], side: int, others: Sequence[Corner], their_side: int) -> list[bool]:

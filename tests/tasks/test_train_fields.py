@@ -50,6 +50,34 @@ def fields(workspaces):
     return open_fields(TrainParams(**PARAMS), workspaces)
 
 
+def squares(field, corners, side):
+    """(y, x) of a scene: what lies in squares."""
+    mask = np.zeros(tuple(field.cube.grid.shape), bool)
+    for row, col in corners:
+        mask[row : row + side, col : col + side] = True
+    return mask
+
+
+def test_ground_that_one_scene_holds_back_is_learnt_from_no_other(world, workspaces, tmp_path):
+    """The same scene with other labels, and a scene that shows a part of it."""
+    large = workspaces[0]
+    again = shutil.copytree(large, tmp_path / "again")
+    label = LabelParams(method="truth", truth=world.vectors)
+    steps.label(label, str(again), run=RunParams(device="cpu"), progress=Silent())
+    south = made(world, tmp_path / "south", side=160, south=40, truth=world.truth)
+    for seed in range(3):
+        params = TrainParams(**PARAMS, seed=seed, draw="area")
+        first, second, third = open_fields(params, [large, str(again), south])
+        assert first.plan.regions.held == second.plan.regions.held != ()
+        offset = round(40 / abs(first.cube.grid.resolution.y))  # rows
+        held = [squares(f, f.plan.regions.held, f.plan.regions.side) for f in (first, second, third)]
+        learnt = [squares(f, f.plan.training, f.plan.side) for f in (first, second, third)]
+        assert not (held[0] & (learnt[0] | learnt[1])).any()
+        assert not (held[0][offset:] & learnt[2][:-offset]).any()
+        assert not (held[2][:-offset] & (learnt[0] | learnt[1])[offset:]).any()
+        assert all(mask.mean() > 0.1 for mask in learnt)
+
+
 def test_labels_of_all_speak_the_first_one_s_classes(fields, workspaces):
     small = fields[1]
     window = (slice(0, 192), slice(0, 192))

@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import UnusableInput
-from tasks.raster.chips import count_labels, draw_chips, plan_chips
+from tasks.raster.chips import count_labels, draw_chips, plan_chips, plan_regions
 
 IGNORE = 255
 
 
 def plan(label, *, chip=16, classes=3, share=0.2, seed=0, cells=4, before=None):
     counted = count_labels(lambda window: label[window], label.shape, chip=chip, classes=classes)
-    return plan_chips(counted, chip=chip, share=share, seed=seed, cells=cells, before=before)
+    regions = plan_regions(counted, chip=chip, share=share, seed=seed, before=before)
+    return plan_chips(counted, regions, chip=chip, cells=cells)
 
 
 def draw(found, count, rng, **how):
@@ -206,7 +207,8 @@ def test_the_scene_is_read_in_parts_that_fit_memory():
         sizes.append(label[window].shape)
         return label[window]
 
-    found = plan_chips(count_labels(read, label.shape, chip=256, classes=3), chip=256, share=0.1, seed=0)
+    counted = count_labels(read, label.shape, chip=256, classes=3)
+    found = plan_chips(counted, plan_regions(counted, chip=256, share=0.1, seed=0), chip=256)
     assert max(max(s) for s in sizes) <= 2048
     row, col = found.training[0]
     assert found.counts[0].tolist() == [(label[row : row + 256, col : col + 256] == k).sum() for k in range(3)]
