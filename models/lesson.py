@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from models.batch import Batch
-from models.losses import segmentation_loss
+from models.losses import segmentation_loss, weight_of
 from models.recipe import TrainSettings
 
 if TYPE_CHECKING:
@@ -43,20 +43,26 @@ class Lesson:
         network.train()
         value = 0.0
         parts = list(batch.parts(self._settings.accumulate))
+        own = weight_of(batch.labels, self._weights, batch.sure).sum()
+        total = cast("Tensor", fabric.all_reduce(own, reduce_op="mean"))  # over the processes
         for number, part in enumerate(parts, 1):
+            share = len(part.images) / len(batch.images)
             with fabric.no_backward_sync(network, enabled=number < len(parts)):  # type: ignore[arg-type]  # it is Fabric's
-                loss = self.loss(network, part) * (len(part.images) / len(batch.images))
+                loss = self.loss(network, part, total=total * share) * share
                 fabric.backward(loss)
             value += loss.item()
         return value
 
-    def loss(self, network: nn.Module, batch: Batch, *, logits: Tensor | None = None) -> Tensor:
+    def loss(
+        self, network: nn.Module, batch: Batch, *, logits: Tensor | None = None, total: Tensor | None = None
+    ) -> Tensor:
         """How wrong a network is, a scalar: by its own loss where it has one, else by the recipe's.
 
         Args:
             network: asked for its own loss, or for logits where they are not given.
             batch: with `objects` where the network learns those.
             logits: (n, class, y, x) of the batch, where they are known already.
+            total: what labelled pixels weigh, see `models.losses.segmentation_loss`.
         """
         images = batch.images.contiguous(memory_format=torch.channels_last)
         if hasattr(network, OWN_LOSS):
@@ -66,5 +72,5 @@ class Lesson:
         told = None if bool(batch.told.all()) else batch.told
         return segmentation_loss(
             network(images) if logits is None else logits, batch.labels, self._settings.loss, weights=self._weights,
-            sure=batch.sure, told=told,
+            sure=batch.sure, told=told, total=total,
         )  # fmt: skip

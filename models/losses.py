@@ -27,6 +27,7 @@ def segmentation_loss(
     weights: Tensor | None = None,
     sure: Tensor | None = None,
     told: Tensor | None = None,
+    total: Tensor | None = None,
 ) -> Tensor:
     """The sum of the recipe's terms.
 
@@ -37,9 +38,11 @@ def segmentation_loss(
         weights: (class,) float32 of the cross-entropy and the focal loss; all 1 if None.
         sure: (n, y, x) float32, 0..1: how much each pixel counts, in every term but Lovász; all 1 if None.
         told: (n, class) bool: the classes that each sample's labels can tell; all if None. See `fold`.
+        total: a scalar, what the cross-entropy and the focal loss are divided by: `weight_of`'s sum over these samples
+            if None. A part of a batch is given its share of the whole one's, so that the parts' losses add up to it.
     """
     logits = logits.float() if told is None else fold(logits.float(), told)
-    weighed = {"weights": weights, "sure": sure}
+    weighed = {"weights": weights, "sure": sure, "total": total}
     loss = logits.new_zeros(())
     if recipe.cross_entropy:
         loss = loss + recipe.cross_entropy * cross_entropy(logits, truth, smoothing=recipe.smoothing, **weighed)
@@ -76,6 +79,7 @@ def cross_entropy(
     *,
     weights: Tensor | None = None,
     sure: Tensor | None = None,
+    total: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
     """Mean of -log p(truth) over the labelled pixels, each weighed by its class and by how sure it is.
@@ -83,8 +87,7 @@ def cross_entropy(
     Label smoothing as Szegedy and others (2016), arXiv:1512.00567, section 7: a share of -log p of the truth is that of
     all classes alike; here of those only that can be at all (see `fold`).
     """
-    nll, weight = _negative_log(logits, truth, weights, sure, smoothing=smoothing)
-    return _mean(nll, weight)
+    return _mean(_negative_log(logits, truth, smoothing=smoothing), weight_of(truth, weights, sure), total)
 
 
 def focal(
@@ -94,11 +97,19 @@ def focal(
     gamma: float = 2.0,
     weights: Tensor | None = None,
     sure: Tensor | None = None,
+    total: Tensor | None = None,
 ) -> Tensor:
     """Mean of -(1 - p)^gamma log p: Lin and others (2017), arXiv:1708.02002, equation 5, with classes for alpha."""
-    nll, weight = _negative_log(logits, truth, weights, sure)
+    nll = _negative_log(logits, truth)
     missed = -torch.expm1(-nll)  # 1 - p, exact where p is nearly 1
-    return _mean(missed.clamp(min=1e-8).pow(gamma) * nll, weight)
+    return _mean(missed.clamp(min=1e-8).pow(gamma) * nll, weight_of(truth, weights, sure), total)
+
+
+def weight_of(truth: Tensor, weights: Tensor | None = None, sure: Tensor | None = None) -> Tensor:
+    """(n, y, x) how much each pixel counts in the cross-entropy and the focal loss: by its class and how sure it is."""
+    known = truth != IGNORE
+    weight = known.float() if weights is None else known * weights[torch.where(known, truth, 0)]
+    return weight if sure is None else weight * sure
 
 
 def soft_dice(logits: Tensor, truth: Tensor, *, sure: Tensor | None = None) -> Tensor:
@@ -147,7 +158,7 @@ def boundary(logits: Tensor, truth: Tensor, *, sure: Tensor | None = None) -> Te
     equations 5 to 9: a boundary is what a 3 x 3 maximum adds to the complement; one that lies within 2 pixels of the
     other's counts as found.
     """
-    known = (truth != IGNORE)[:, None].float()
+    known = (truth != IGNORE if sure is None else (truth != IGNORE) & (sure > 0))[:, None].float()
     weight = known if sure is None else known * sure[:, None]
     hot = functional.one_hot(torch.where(truth == IGNORE, 0, truth), logits.shape[1]).movedim(-1, 1).float()
 
@@ -167,24 +178,19 @@ def boundary(logits: Tensor, truth: Tensor, *, sure: Tensor | None = None) -> Te
     return _over_classes(1 - 2 * precision * recall / (precision + recall).clamp(min=1e-6), present)
 
 
-def _negative_log(
-    logits: Tensor, truth: Tensor, weights: Tensor | None, sure: Tensor | None, *, smoothing: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """-log p of each pixel's truth, and how much the pixel weighs: (n, y, x) both."""
-    known = truth != IGNORE
-    place = torch.where(known, truth, 0)
+def _negative_log(logits: Tensor, truth: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """(n, y, x) -log p of each pixel's truth; of any class where it is ignored."""
     log_p = logits.float().log_softmax(dim=1)
-    nll = -log_p.gather(1, place[:, None])[:, 0]
+    nll = -log_p.gather(1, torch.where(truth != IGNORE, truth, 0)[:, None])[:, 0]
     if smoothing:
         possible = logits > torch.finfo(torch.float32).min
         uniform = -torch.where(possible, log_p, 0.0).sum(dim=1) / possible.sum(dim=1)
         nll = (1 - smoothing) * nll + smoothing * uniform
-    weight = known.float() if weights is None else known * weights[place]
-    return nll, weight if sure is None else weight * sure
+    return nll
 
 
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    total = weight.sum()
+def _mean(values: Tensor, weight: Tensor, total: Tensor | None) -> Tensor:
+    total = weight.sum() if total is None else total
     return (values * weight).sum() / torch.where(total > 0, total, 1.0)
 
 

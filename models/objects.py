@@ -15,7 +15,7 @@ from models.metrics import IGNORE
 Target: TypeAlias = dict[str, Tensor]
 """torchvision's: `boxes` (n, 4) x0, y0, x1, y1, `labels` (n,), `masks` (n, y, x); `ignored` (y, x) bool is ours."""
 LEAST = 16
-"""Pixels below which an object is too small to be learnt: nobody is told whether it is one."""
+"""Pixels below which an object is too small to be learnt: its pixels are ignored, and places around it hold none."""
 
 
 def target_of(labels: Tensor, objects: Tensor) -> Target:

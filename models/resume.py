@@ -29,6 +29,8 @@ from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
 SETTINGS = TypeAdapter(TrainSettings)
+HISTORY = "history"
+"""The tensor that holds the history's JSON, as bytes."""
 TAKES = ("bands", "dtype", "classes")
 """What the weights mean; of others they would mean something else, even if they are as many."""
 APART = ("seed", "validation_share")
@@ -78,10 +80,11 @@ def save_state(folder: Path, progress: Progress, training: Training) -> None:
     for index, moments in training.optimizer.state_dict()["state"].items():
         for name, tensor in moments.items():
             tensors[f"optimizer.{index}.{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    # Of a long training the history would be more than the header may hold.
+    tensors[HISTORY] = torch.frombuffer(bytearray(progress.history.to_json().encode()), dtype=torch.uint8)
     about = {
         "step": json.dumps(progress.step),
         "seconds": json.dumps(progress.seconds),
-        "history": progress.history.to_json(),
         "origin": progress.origin,
         "lessons": json.dumps(dict(training.lessons)),
         "settings": SETTINGS.dump_json(training.settings).decode(),
@@ -114,7 +117,7 @@ def load_state(folder: Path, training: Training) -> Progress:
     before = json.loads(about["lessons"])
     changed = tuple(name for name, mark in training.lessons.items() if before.get(name) != mark)
     _refuse_other(json.loads(about["settings"]), training.settings, path, changed=bool(changed))
-    history = History.from_json(about["history"])
+    history = History.from_json(tensors[HISTORY].numpy().tobytes().decode())
     kept = "best" if history.best and any(name.startswith("best.") for name in tensors) else "average"
     for kind, network in training.networks.items():
         start = f"{kept}." if changed else f"{kind}."

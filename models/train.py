@@ -226,8 +226,9 @@ def _check(network: nn.Module, batches: Sequence[Chips], *, step: int, card: Mod
         told = fold(logits.float(), batch.told)
         confusion.add(batch.labels.cpu().numpy(), told.argmax(dim=1).cpu().numpy())
     scores = confusion.scores()
-    mean_iou, *iou = (None if math.isnan(v) else v for v in (scores.mean_iou, *scores.iou))
-    return Check(step=step, loss=sum(losses) / len(losses), mean_iou=mean_iou, iou=tuple(iou))
+    iou = tuple(value if there else None for value, there in zip(scores.iou, scores.truth, strict=True))
+    mean_iou = None if math.isnan(scores.mean_iou) else scores.mean_iou
+    return Check(step=step, loss=sum(losses) / len(losses), mean_iou=mean_iou, iou=iou)
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

@@ -56,10 +56,19 @@ def begin(
         progress: told of what is fetched, and of classes that are new.
 
     Raises:
-        UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had.
+        UnusableInput: an unknown architecture or start, weights that do not fit or cannot be had; or the training that
+            is resumed began with something else.
     """
+    if saved is None:
+        return _begin(params, fields, progress=progress)
+    began = saved.lineage["recipe"]["start"]  # type: ignore[index, call-overload]
+    if params.start not in {began, TrainParams.model_fields["start"].default}:
+        raise UnusableInput(
+            f"The interrupted training began with --start {began}, not {params.start}: resume it without --start, or "
+            "train anew."
+        )
     network, card = _begin(params, fields, progress=progress)
-    return network, card if saved is None else _as_before(card, saved)
+    return network, _as_before(card, saved)
 
 
 def learnt_before(params: TrainParams, saved: ModelCard | None) -> dict[str, Regions]:
@@ -86,7 +95,7 @@ def learnt_before(params: TrainParams, saved: ModelCard | None) -> dict[str, Reg
 
 
 def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
-    """The card of a training that is resumed, whatever --start says now."""
+    """The card of a training that is resumed: what it began with is told as before."""
     lineage, old = dict(card.lineage), saved.lineage
     for name in ("fingerprints", "attribution"):
         lineage[name] = sorted({*lineage[name], *old[name]})  # type: ignore[misc]
@@ -135,8 +144,12 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
     Raises:
         UnusableInput: it does not, as where an encoder is of one image size.
     """
-    if learns_objects(card.architecture):
-        return  # it takes any size, and a look of random weights finds a thousand objects
+    if learns_objects(card.architecture):  # it takes any size, and a look of random weights finds a thousand objects
+        tried = copy.deepcopy(network.get_submodule("encoder")).train()
+        deep = tried(torch.zeros(2, len(card.bands), chip, chip))[2:]
+        torch.stack([level.sum() for level in deep]).sum().backward()  # type: ignore[no-untyped-call]
+        _freeze_idle(network.get_submodule("encoder"), tried)
+        return
     learning, name = network.training, " of ".join([card.architecture, *map(str, card.arguments.values())])
     network.eval()
     for what, side in (("chips", chip), ("tiles", card.tile), ("tiles", card.tile + card.stride)):
@@ -158,6 +171,10 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
             f"{name} cannot learn from {part} chips of {chip} x {chip} pixels at once ({first_line(error)}); give a "
             "larger --batch or --chip, or fewer --accumulate or --processes."
         ) from error
+    _freeze_idle(network, tried)
+
+
+def _freeze_idle(network: nn.Module, tried: nn.Module) -> None:
     for parameter, of_trial in zip(network.parameters(), tried.parameters(), strict=True):
         parameter.requires_grad_(of_trial.grad is not None)
 
@@ -194,9 +211,13 @@ def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress)
 
 
 def _own_scale(fields: list[Field]) -> Scale:
-    statistics, bands = [f.cube.statistics for f in fields], range(len(fields[0].cube.bands))
-    mean = tuple(float(np.mean([s[b].mean for s in statistics])) for b in bands)
-    return mean, tuple(max(float(np.mean([s[b].std for s in statistics])), 1e-6) for b in bands)
+    """Mean and standard deviation of each band over the valid pixels of all scenes together."""
+    pixels = np.array([f.cube.counts.sum(dtype=np.int64) for f in fields], float)
+    told = [[(s.mean, s.std) for s in f.cube.statistics] for f in fields]
+    means, stds = np.moveaxis(np.array(told), -1, 0)  # (scene, band) both
+    mean = np.average(means, axis=0, weights=pixels)
+    std = np.sqrt(np.average(stds**2 + (means - mean) ** 2, axis=0, weights=pixels))
+    return tuple(mean.tolist()), tuple(np.maximum(std, 1e-6).tolist())
 
 
 def _card(

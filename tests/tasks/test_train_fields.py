@@ -1,6 +1,8 @@
 """What a training draws from several labelled scenes: from all, in one language of classes, as sure as they are."""
 
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tasks.label_params import LabelParams
 from tasks.made_labels import open_made_labels
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams
 from tasks.train import _notes
+from tasks.train_begin import _own_scale
 from tasks.train_fields import drawer, open_fields, validation_of
 from tasks.workspace import open_workspace
 
@@ -76,6 +79,20 @@ def test_ground_that_one_scene_holds_back_is_learnt_from_no_other(world, workspa
         assert not (held[0][offset:] & learnt[2][:-offset]).any()
         assert not (held[2][:-offset] & (learnt[0] | learnt[1])[offset:]).any()
         assert all(mask.mean() > 0.1 for mask in learnt)
+
+
+def test_bands_are_normalised_by_the_pixels_of_all_scenes_together(workspaces):
+    """Scenes that lie far apart in brightness, and are not as large as each other."""
+    pixels, scenes = [], []
+    for number, root in enumerate(workspaces):
+        cube = open_workspace(open_store(root)).cube()
+        image, valid = cube.read((slice(0, cube.grid.shape[0]), slice(0, cube.grid.shape[1])))
+        moved = tuple(replace(one, mean=one.mean + 1000 * number) for one in cube.statistics)
+        pixels.append(image[:, valid].astype(float) + 1000 * number)
+        scenes.append(SimpleNamespace(cube=SimpleNamespace(statistics=moved, bands=cube.bands, counts=cube.counts)))
+    mean, std = _own_scale(scenes)
+    np.testing.assert_allclose(mean, np.concatenate(pixels, axis=1).mean(axis=1))
+    np.testing.assert_allclose(std, np.concatenate(pixels, axis=1).std(axis=1))
 
 
 def test_labels_of_all_speak_the_first_one_s_classes(fields, workspaces):

@@ -420,6 +420,15 @@ def test_what_has_no_part_in_the_answer_is_frozen():
     assert frozen == {n for n, _ in network.named_parameters() if n.startswith(("encoder.layer3.", "encoder.layer4."))}
 
 
+def test_what_has_no_part_in_objects_is_frozen_too():
+    arguments = {"encoder": "efficientnet-b0", "width": 8}
+    network = build("mask-rcnn", arguments, bands=3, classes=2)
+    _, card = _smp("smp-unet")
+    require_fit(network, card.model_copy(update={"architecture": "mask-rcnn"}), chip=64, part=2)
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"encoder._conv_head.weight", "encoder._bn1.weight", "encoder._bn1.bias"}
+
+
 def test_an_empty_file_of_weights_and_one_of_no_numbers(geoloom, workspace, tmp_path):
     import segmentation_models_pytorch as smp
     from safetensors.torch import save_file
@@ -451,6 +460,10 @@ def test_what_a_training_began_with_is_not_forgotten_when_it_is_resumed(geoloom,
     assert "fine_tuned_from" in load_card(tuned).lineage
     for folder, start in ((trained, ("--start", "imagenet")), (tuned, ())):
         before = load_card(folder)
+        other = ("--start", "default", "--architecture", "tiny")
+        said = refusal(geoloom("train", workspace, "--out", folder, *other, *SHORT, "--resume", code=2))
+        assert f"began with --start {before.lineage['recipe']['start']}, not default" in said
+        assert load_card(folder) == before
         geoloom("train", workspace, "--out", folder, "--architecture", "tiny", *start, *SHORT, "--resume")
         after = load_card(folder)
         assert (after.mean, after.std, after.weights_sha256) == (before.mean, before.std, before.weights_sha256)
