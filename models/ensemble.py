@@ -22,6 +22,9 @@ from models.normalise import LIMIT
 from models.predictor import Predictor
 from models.quantise import quantise_probability
 
+ROUNDING = np.float32(1e-5)
+"""By which a share of pixels may be off that is computed in float32."""
+
 
 class Answers(Protocol):
     """What gives probabilities of tiles: a predictor, or an ensemble."""
@@ -165,8 +168,8 @@ def _scaled(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Images and valid pixels, larger or smaller.
 
-    What fills invalid pixels must not run into valid ones: it becomes the mean, which is 0 to the network. Nor must a
-    single value beyond what a network takes.
+    A new pixel is the mean of the valid ones that it is made of, and is valid where they are half of it at least.
+    Nothing beyond what a network takes has a part.
     """
     if scale == 1:
         return image, valid
@@ -174,8 +177,9 @@ def _scaled(
     far = np.reshape(np.asarray(card.std, np.float32), (1, -1, 1, 1)) * np.float32(LIMIT)
     filled = np.where(valid[:, None] & np.isfinite(image), image, mean).clip(mean - far, mean + far).astype(np.float32)
     shape = tuple(round(length * scale) for length in image.shape[2:])
-    rows, cols = (((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
-    return _resized(filled, shape), valid[:, rows][:, :, cols]
+    there = _resized(valid[:, None].astype(np.float32), shape)
+    there[there > 1 - ROUNDING] = 1.0
+    return _resized(filled - mean, shape) / there.clip(ROUNDING) + mean, there[:, 0] > 0.5 - ROUNDING
 
 
 def _resized(planes: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

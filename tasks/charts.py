@@ -53,19 +53,19 @@ def precision_recall_chart(curves: Mapping[str, tuple[Curve, str]]) -> str:
             f'<circle cx="{_SIDE + 24}" cy="{16 + 22 * row}" r="5" fill="{colour}"/>'
             f'<text x="{_SIDE + 36}" y="{20 + 22 * row}">{escape(name)} {curve.average_precision:.3f}</text>'
         )
-    return _chart("curves", "".join(parts), across="recall", up="precision", beside=150)
+    return _chart("curves", "".join(parts), across="recall", up="precision", beside=150, rows=len(curves))
 
 
-def _chart(kind: str, content: str, *, across: str, up: str, beside: int = 0) -> str:
-    """Content in a square from 0 to 1, with room beside it."""
+def _chart(kind: str, content: str, *, across: str, up: str, beside: int = 0, rows: int = 0) -> str:
+    """Content in a square from 0 to 1, with room beside it, for so many rows at least."""
     ticks = "".join(
         f'<text x="{v * _SIDE:.0f}" y="{_SIDE + 18}" text-anchor="middle">{v:g}</text>'
         f'<text x="-8" y="{(1 - v) * _SIDE + 4:.0f}" text-anchor="end">{v:g}</text>'
         for v in (0, 0.5, 1)
     )
-    width = _SIDE + 90 + beside
+    width, height = _SIDE + 90 + beside, max(_SIDE + 70, 40 + 22 * rows)
     return (
-        f'<svg class="chart {kind}" viewBox="-60 -20 {width} {_SIDE + 70}" width="{width}" role="img" '
+        f'<svg class="chart {kind}" viewBox="-60 -20 {width} {height}" width="{width}" role="img" '
         f'aria-label="{up} by {across}"><rect width="{_SIDE}" height="{_SIDE}"/>{content}{ticks}'
         f'<text x="{_SIDE / 2}" y="{_SIDE + 38}" text-anchor="middle">{across}</text>'
         f'<text transform="translate(-40 {_SIDE / 2}) rotate(-90)" text-anchor="middle">{up}</text></svg>'

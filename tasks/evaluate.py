@@ -93,8 +93,11 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     shape = (workspace.grid.shape[0], workspace.grid.shape[1])
     ground = Ground(workspace.grid, workspace.control)
     told = as_told(truth, classes)
+    if silent := [name for name in classes.names if told[classes.id(name)] != classes.id(name)]:
+        progress.note(f"{params.truth} tells of no {', '.join(silent)} here: what is called so counts as `other`.")
     cell = _cell(params.cell, shape, classes=len(classes), progress=progress)
-    extents = {source.path: source.extent for source in workspace.sources}
+    # Of a scene beyond the workspace's bounds there is nothing: its extent ends before it begins.
+    extents = {s.path: s.extent for s in workspace.sources if s.extent[2] > s.extent[0] and s.extent[3] > s.extent[1]}
     scoring = Scoring(classes, truth.ids, shape, ground, cell=cell, kinds=params.also, extents=extents)
     parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
@@ -110,10 +113,10 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     about = {"truth": params.truth, "what": params.what, "ablation": scored.leaks}
     prefix = "" if params.what == "map" else "label_"
     report, page = f"products/{prefix}scores.json", f"products/{prefix}evaluation.html"
-    write_json(workspace.store, report, about | results.to_json())
     pictured = evaluation_page(
         results, workspace, lambda w: told[scored.read(w)], lambda w: scored.fold(truth.read(w)), classes, about=about
     )
+    write_json(workspace.store, report, about | results.to_json())
     workspace.store.write(page, pictured.encode())
     url = workspace.store.url
     return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
@@ -160,10 +163,10 @@ def _scored(workspace: Workspace, params: EvaluateParams, fetched: ExitStack) ->
         )
     path = fetched.enter_context(workspace.store.fetched(MAP))
     tags = _tags(path)
-    if tags["GEOLOOM_CUBE"] != workspace.cube().fingerprint:
+    if tags.get("GEOLOOM_CUBE") != workspace.cube().fingerprint:
         raise UnusableInput(
-            f"The map in {workspace.store.url} is of other pixels than its cube's; "
-            "run 'geoloom predict' and 'mosaic' again."
+            f"The map in {workspace.store.url} is of other pixels than its cube's, or was not written by "
+            "'geoloom mosaic'; run 'geoloom predict' and 'mosaic' again."
         )
     planes = None
     if set(params.also) & {"objects", "roads", "curves", "calibration"} and workspace.store.exists(PROBABILITIES):

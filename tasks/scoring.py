@@ -24,6 +24,7 @@ from tasks.raster.scores.cells import Cells, Interval, Intervals, bootstrap
 from tasks.raster.scores.instance_scores import InstanceScores, score_instances
 from tasks.raster.scores.instances import Instances
 from tasks.raster.scores.precision_recall import Curve, PrecisionRecall
+from tasks.raster.scores.regions import UNNAMED
 from tasks.raster.scores.relaxed import Relaxed, RelaxedCount, count_relaxed
 from tasks.raster.scores.road_graph import road_graph
 from tasks.raster.scores.road_lines import RoadLines
@@ -217,8 +218,8 @@ class Scoring:
         true, found = truth == self._building, prediction == self._building
         self._objects.add(
             window,
-            true if seen.true_objects is None else np.where(true, seen.true_objects[inner], 0),
-            found if seen.objects is None else np.where(found, seen.objects[inner], 0),
+            _objects(true, seen.true_objects, inner),
+            _objects(found, seen.objects, inner),
             ignored=(truth == IGNORE) | (prediction == IGNORE),
             confidence=None if seen.planes is None else seen.planes[self._building],
         )
@@ -248,6 +249,14 @@ class Scoring:
         middle = self._ground.middle
         side, aspect = float(self._ground.pixel(middle)[0]), self._ground.aspect(middle) ** 0.5
         return side * aspect, side / aspect
+
+
+def _objects(mask: NDArray[np.bool_], ids: NDArray[Any] | None, inner: Window) -> NDArray[Any]:
+    """(y, x) objects of a class as `Instances` takes them: its pixels without an id are told apart by their regions."""
+    if ids is None:
+        return mask
+    own = ids[inner].astype(np.int64)
+    return np.where(mask, np.where(own > 0, own, UNNAMED), 0)
 
 
 def scores_of(matrix: NDArray[np.int64]) -> Scores:

@@ -207,4 +207,4 @@ class Network:
 
 
 def _length(piece: _Piece) -> float:
-    return float(sum(np.hypot(*np.diff(part, axis=0).T).sum() + 1 for part in piece.path))
+    return float(np.hypot(*np.diff(np.concatenate(piece.path), axis=0).T).sum() + 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from infra.errors import UnusableInput, UnusableScene, first_line
 from tasks.raster.gdal import rasterio
+from tasks.raster.grid import Window
 from tasks.raster.places import drivers_of, gdal_name, gdal_options, is_address, without_keys
 
 
@@ -82,6 +83,23 @@ def refusing_damage() -> Iterator[None]:
     yield
     if _COMPLAINTS.heard.said:
         raise rasterio.errors.RasterioIOError(_COMPLAINTS.heard.said)
+
+
+@contextmanager
+def reading(path: str | Path, window: Window, *, remedy: str) -> Iterator[None]:
+    """Around reading a window's pixels.
+
+    Raises:
+        UnusableInput: they are damaged; says what to do about it.
+    """
+    try:
+        with refusing_damage():
+            yield
+    except rasterio.errors.RasterioIOError as error:
+        raise UnusableInput(
+            f"{path} cannot be read in rows {window[0].start} to {window[0].stop}: the file is truncated or corrupt; "
+            f"{remedy}."
+        ) from error
 
 
 def block_bytes(source: Any) -> int:

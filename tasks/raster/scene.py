@@ -18,12 +18,13 @@ from infra.errors import UnusableInput, UnusableScene
 from tasks.raster.gdal import rasterio
 from tasks.raster.georeference import control_of, crs_of, place_of
 from tasks.raster.grid import Control, Window
-from tasks.raster.opening import block_bytes, open_raster, refusing_damage
+from tasks.raster.opening import block_bytes, open_raster, reading, refusing_damage
 from tasks.raster.places import without_keys
 
 COLOURS = ("red", "green", "blue")
 LARGEST_BLOCK = 1 << 30
 """Bytes of a tile or strip, all bands together, that is decoded at once."""
+_MADE_ANEW = "run 'geoloom mosaic' again"
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
 
@@ -226,15 +227,23 @@ def _date(source: Any) -> str:
 
 
 def read_plane(path: str | Path, window: Window) -> NDArray[Any]:
-    """The first band of a raster in one window inside it, (y, x) in the file's dtype: a class raster's labels."""
-    with open_raster(path) as source:
+    """The first band of a product in one window inside it, (y, x) in the file's dtype: a class raster's labels.
+
+    Raises:
+        UnusableInput: it is damaged.
+    """
+    with open_raster(path) as source, reading(path, window, remedy=_MADE_ANEW):
         plane: NDArray[Any] = source.read(1, window=rasterio.windows.Window.from_slices(*window))
     return plane
 
 
 def read_planes(path: str | Path, window: Window) -> NDArray[Any]:
-    """All bands of a raster in one window inside it, (band, y, x) in the file's dtype."""
-    with open_raster(path) as source:
+    """All bands of a product in one window inside it, (band, y, x) in the file's dtype.
+
+    Raises:
+        UnusableInput: it is damaged.
+    """
+    with open_raster(path) as source, reading(path, window, remedy=_MADE_ANEW):
         planes: NDArray[Any] = source.read(window=rasterio.windows.Window.from_slices(*window))
     return planes
 

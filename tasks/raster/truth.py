@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -16,9 +16,12 @@ from infra.errors import UnusableInput
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place, shape_of
-from tasks.raster.opening import open_raster
+from tasks.raster.opening import open_raster, reading
 from tasks.raster.vector_reading import is_vector_file
 from tasks.raster.vectors import Footprints, Shapes, read_shapes
+
+TOLERANCE = 1e-6
+"""Pixels by which a warped truth may be off: by more, a pixel would be another one in another window."""
 
 
 class Truth(Protocol):
@@ -55,25 +58,31 @@ class RasterTruth:
         return frozenset(int(i) for i in self.table) - {IGNORE}
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Labels of one window."""
-        if self.aligned:
-            with open_raster(self.path) as source:
+        """Labels of one window.
+
+        Raises:
+            UnusableInput: it is damaged there, or holds an id without a name.
+        """
+        with open_raster(self.path) as source, reading(self.path, window, remedy="get it again"):
+            if self.aligned:
                 place = rasterio.windows.Window.from_slices(*window)
-                return self._translate(source.read(1, window=place), source.read_masks(1, window=place) > 0)
-        part = crop(self.grid, window)
-        with (
-            open_raster(self.path) as source,
-            rasterio.vrt.WarpedVRT(
-                source,
-                crs=str(self.grid.crs),
-                transform=part.affine,
-                height=part.shape[0],
-                width=part.shape[1],
-                resampling=rasterio.enums.Resampling.nearest,
-                add_alpha=True,
-            ) as warped,
-        ):
-            return self._translate(warped.read(1), warped.read(warped.count) > 0)
+                values, there = source.read(1, window=place), source.read_masks(1, window=place) > 0
+            else:
+                values, there = self._warped(source, crop(self.grid, window))
+        return self._translate(values, there)
+
+    def _warped(self, source: Any, part: GeoBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        with rasterio.vrt.WarpedVRT(
+            source,
+            crs=str(self.grid.crs),
+            transform=part.affine,
+            height=part.shape[0],
+            width=part.shape[1],
+            resampling=rasterio.enums.Resampling.nearest,
+            add_alpha=rasterio.enums.ColorInterp.alpha not in source.colorinterp,
+            tolerance=TOLERANCE,
+        ) as warped:
+            return warped.read(1), warped.read_masks(1) > 0
 
     def objects(self, window: Window) -> NDArray[np.uint32]:
         """None: classes are all that it has."""
@@ -112,7 +121,7 @@ class VectorTruth:
         return self._footprints.labels(window)
 
     def objects(self, window: Window) -> NDArray[np.uint32]:
-        """Each shape is one, numbered as it comes in the file, from 1."""
+        """Each shape is one, and each part of a multipolygon, numbered as it comes in the file, from 1."""
         return self._footprints.numbers(window).astype(np.uint32)
 
 
@@ -141,9 +150,10 @@ def open_truth(
         UnusableInput: unreadable, of another place, or of classes that the map does not have.
     """
     if is_vector_file(path):
-        return VectorTruth(
-            read_shapes(path, grid, classes, vector_class=vector_class, road_width=road_width, assume_crs=assume_crs)
+        shapes = read_shapes(
+            path, grid, classes, vector_class=vector_class, road_width=road_width, assume_crs=assume_crs
         )
+        return VectorTruth(shapes.apart((grid.shape[0], grid.shape[1])))
     with open_raster(path) as source:
         if source.dtypes[0] != "uint8":
             raise UnusableInput(f"{path} has pixels of type {source.dtypes[0]}; a class raster is uint8.")

@@ -113,3 +113,15 @@ def test_a_temperature_makes_less_sure_and_moves_no_class():
     one, other = (p.probabilities(image, valid) for p in (cold, warm))
     assert np.array_equal(one.argmax(axis=1), other.argmax(axis=1))
     assert np.allclose(np.log(one[:, 0] / one[:, 1]), 3 * np.log(other[:, 0] / other[:, 1]), atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])
+def test_a_line_without_data_is_where_it_is_at_every_scale(scale):
+    """Mirrored, a tile has the mirrored answer: what is valid is not moved against the image."""
+    ensemble = assemble([predictor()], bands=[(0, 1, 2)], looks=Looks(turned=True, scales=(scale,)))
+    image, _ = scene()
+    valid = np.ones((2, 64, 96), bool)
+    valid[:, :, 37] = valid[:, 20:22] = False
+    answer = ensemble.probabilities(image, valid)
+    mirrored = ensemble.probabilities(image[..., ::-1, ::-1].copy(), valid[..., ::-1, ::-1].copy())
+    assert np.allclose(mirrored[..., ::-1, ::-1], answer, atol=1e-5)

@@ -302,6 +302,8 @@ def test_labels_without_ids_are_scored_as_objects_by_their_regions(mapped, tmp_p
 
 def test_scenes_of_one_map_are_scored_apart(engine, tiny_model, tmp_path):
     """Two scenes side by side; the truth of the second is wrong everywhere."""
+    import rasterio
+
     from flows.steps import ingest
     from tasks.params import ClusterParams, IngestParams
 
@@ -310,12 +312,14 @@ def test_scenes_of_one_map_are_scored_apart(engine, tiny_model, tmp_path):
         image = rng.integers(1, 255, (3, 600, 600), dtype=np.uint8)
         engine.write_scene(tmp_path / f"s{n}.tif", image, np.ones((600, 600), bool), west=450_000 + 300 * n)
     ws = str(tmp_path / "ws")
+    engine.write_scene(tmp_path / "far.tif", image, np.ones((600, 600), bool), west=460_000)  # beyond the bounds
     paths = tuple(str(tmp_path / f"s{n}.tif") for n in range(2))
-    ingest(IngestParams(scenes=paths), ws, run=ClusterParams(), progress=Silent())
+    with rasterio.open(paths[0]) as first, rasterio.open(paths[1]) as second:
+        bounds = (first.bounds.left, first.bounds.bottom, second.bounds.right, first.bounds.top)
+    params = IngestParams(scenes=(*paths, str(tmp_path / "far.tif")), bounds=bounds)
+    ingest(params, ws, run=ClusterParams(), progress=Silent())
     engine.predict(ws, tiny_model)
     steps.mosaic(ws, progress=Silent())
-    import rasterio
-
     with rasterio.open(Path(ws) / "products" / "classes.tif") as source:
         truth, profile = source.read(1), source.profile
     assert truth.shape == (600, 1200)
@@ -327,3 +331,60 @@ def test_scenes_of_one_map_are_scored_apart(engine, tiny_model, tmp_path):
         assert sum(document["scenes"][path]["truth"]) == 600 * 600, "cells end where a scene ends"
         assert document["scenes"][path]["intervals"]["cells"] == 4
     assert "s1.tif" in page
+
+
+def copied(mapped, folder):
+    """The workspace, to be spoilt."""
+    return shutil.copytree(mapped[0] / "ws", folder / "ws", ignore=shutil.ignore_patterns("lease"))
+
+
+def test_a_page_that_cannot_be_drawn_leaves_the_old_scores_too(mapped, scored, tmp_path, monkeypatch):
+    """Scores beside a page that tells of others would be believed."""
+    workspace = copied(mapped, tmp_path)
+    evaluate(workspace, mapped[0] / "truth.tif", also="pixels")
+    products = [workspace / "products" / name for name in ("scores.json", "evaluation.html")]
+    before = [path.read_bytes() for path in products]
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tasks.evaluate.evaluation_page", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate(workspace, mapped[0] / "truth.tif", also="pixels", cell=256)
+    assert [path.read_bytes() for path in products] == before
+
+
+def test_a_map_that_another_tool_has_written_or_that_is_damaged(mapped, tmp_path):
+    workspace = copied(mapped, tmp_path)
+    path = workspace / "products" / "classes.tif"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    path.write_bytes(content)
+    with pytest.raises(UnusableInput, match=r"classes\.tif cannot be read in rows .* run 'geoloom mosaic' again"):
+        evaluate(workspace, mapped[0] / "truth.tif", also="pixels")
+    path.unlink()
+    write_truth(path, mapped[1], mapped[3])
+    with pytest.raises(UnusableInput, match="was not written by 'geoloom mosaic'"):
+        evaluate(workspace, mapped[0] / "truth.tif", also="pixels")
+
+
+def test_a_truth_that_is_silent_about_classes_is_said_to_be(mapped, tmp_path):
+    import geopandas
+    import shapely
+    from rasterio.transform import array_bounds
+
+    folder, _, truth, profile = mapped
+    west, south, _, _ = array_bounds(*truth.shape, profile["transform"])
+    house = shapely.box(west + 20, south + 20, west + 60, south + 60)
+    geopandas.GeoDataFrame({"class": ["building"]}, geometry=[house], crs=profile["crs"]).to_file(tmp_path / "b.gpkg")
+
+    texts = []
+
+    class Notes(Silent):
+        def note(self, text):
+            texts.append(text)
+
+    steps.evaluate(
+        EvaluateParams(truth=str(tmp_path / "b.gpkg"), also=("pixels",)), str(folder / "ws"), progress=Notes()
+    )
+    assert any("tells of no road, land, vegetation, water here" in text for text in texts)

@@ -137,7 +137,8 @@ def bootstrap(cells: Cells, *, seed: int = 0, draws: int = DRAWS) -> Intervals:
     drawn = np.concatenate(
         [rng.multinomial(len(counted), even, size=min(step, draws - n)) @ counted for n in range(0, draws, step)]
     ).reshape(-1, classes, classes)
-    iou = intersection_over_union(drawn)
+    # As the scores are: of a class that a draw's truth lacks nothing is said, whatever is called it.
+    iou = np.where(drawn.sum(axis=2) > 0, intersection_over_union(drawn), np.nan)
     hit = np.diagonal(drawn, axis1=1, axis2=2)
     with np.errstate(invalid="ignore"):
         precision, recall = hit / drawn.sum(axis=1), hit / drawn.sum(axis=2)

@@ -29,7 +29,7 @@ class InstanceScores:
     truth: int
     """True instances of at least the smallest area."""
     prediction: int
-    """Predicted ones."""
+    """Predicted ones, but for those that are left out because most of them is ignored."""
     true_positives: int
     """Pairs of an intersection over union above 0.5 (of exactly 0.5, COCO counts a pair and these do not)."""
     false_positives: int
@@ -56,7 +56,8 @@ def score_instances(met: Met, *, smallest: int = 0) -> InstanceScores:
     Counts and panoptic quality as Kirillov and others 2019 (arXiv:1801.00868), section 4.1. Average precision as
     COCO's evaluation of masks in one image (pycocotools, COCOeval), all areas, any number of predictions; an
     instance's score is its mean confidence, and of equal scores the one whose first pixel comes first is looked at
-    first.
+    first. A prediction that matches nothing and is ignored by more than half counts in neither: what is left of it is
+    the rim of what the truth leaves open.
 
     Without truth, every prediction is a false positive: panoptic and recognition quality are 0 and AP is NaN. Without
     prediction all three are 0. Without either all scores are NaN.
@@ -76,14 +77,15 @@ def score_instances(met: Met, *, smallest: int = 0) -> InstanceScores:
     right, shared = int(counts.sum()), float(iou[same][counts].sum())
     matched = np.zeros(len(met.prediction), bool)
     matched[other] = True
-    wrong = int((~matched & ~small_predicted).sum())
+    left_out = ~matched & _mostly_ignored(met)
+    wrong = int((~matched & ~left_out & ~small_predicted).sum())
     missed = int((~small).sum()) - right
     half = right + (wrong + missed) / 2
     precision = average_precisions(met, smallest=smallest)
     nan = float("nan")
     return InstanceScores(
         truth=int((~small).sum()),
-        prediction=int((~small_predicted).sum()),
+        prediction=int((~left_out & ~small_predicted).sum()),
         true_positives=right,
         false_positives=wrong,
         false_negatives=missed,
@@ -100,6 +102,7 @@ def average_precisions(met: Met, *, smallest: int = 0) -> NDArray[np.float64]:
     small, small_predicted = met.truth < smallest, met.prediction < smallest
     if small.all() or np.isnan(met.confidence).any():
         return np.full(len(THRESHOLDS), np.nan)
+    left_out = small_predicted | _mostly_ignored(met)
     order = np.argsort(-met.confidence, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -110,7 +113,7 @@ def average_precisions(met: Met, *, smallest: int = 0) -> NDArray[np.float64]:
     sequence = np.lexsort((one, small[one], rank[other]))
     one, other, iou = one[sequence], rank[other[sequence]], iou[sequence]
     return np.array([
-        _read_curve(_outcomes(one, other, iou, small, threshold, len(order)), small, small_predicted[order])
+        _read_curve(_outcomes(one, other, iou, small, threshold, len(order)), small, left_out[order])
         for threshold in THRESHOLDS
     ])  # fmt: skip
 
@@ -146,9 +149,13 @@ def _outcomes(
     return found
 
 
-def _read_curve(outcomes: NDArray[np.int8], small: NDArray[np.bool_], small_predicted: NDArray[np.bool_]) -> float:
+def _mostly_ignored(met: Met) -> NDArray[np.bool_]:
+    return met.ignored > MATCH * (met.prediction + met.ignored)
+
+
+def _read_curve(outcomes: NDArray[np.int8], small: NDArray[np.bool_], left_out: NDArray[np.bool_]) -> float:
     """The mean over 101 recalls of the best precision from that recall on."""
-    counts = (outcomes == _RIGHT) | ((outcomes == _WRONG) & ~small_predicted)
+    counts = (outcomes == _RIGHT) | ((outcomes == _WRONG) & ~left_out)
     right = np.cumsum(outcomes[counts] == _RIGHT)
     # Predictions that do not count repeat a point of the curve, so they may be left out of it.
     precision = right / np.arange(1, len(right) + 1)

@@ -18,6 +18,8 @@ from tasks.raster.grid import Window, shape_of
 from tasks.raster.kernels import compiled
 from tasks.raster.scores.regions import EIGHT, Connected, Given, Regions
 
+_VOID = np.int64(-1)
+"""Stands for the truth where a predicted instance is ignored."""
 _RUN = 5
 """Numbers of a run: truth, prediction, pixels, confidence, first pixel."""
 
@@ -30,6 +32,8 @@ class Met:
     """(n,) pixels of each true instance."""
     prediction: NDArray[np.int64]
     """(m,) pixels of each predicted one."""
+    ignored: NDArray[np.int64]
+    """(m,) pixels of each predicted one that are ignored, and not counted among these."""
     confidence: NDArray[np.float64]
     """(m,) mean over its pixels, 0..1; NaN where none was given."""
     pairs: NDArray[np.int64]
@@ -49,8 +53,9 @@ class Instances:
     """Takes the windows of a truth and a prediction in reading order: row by row, without gaps, each row from column 0.
 
     Each of the two is either a mask, whose connected regions are its instances, or ids that are unique over the scene.
-    Pixels that are ignored are taken out of both before anything is counted: an instance has the area that is left,
-    and a region that they cut in two is two. What is wholly ignored is no instance.
+    Pixels that are ignored are taken out before anything is counted: an instance has the area that is left, and a true
+    region that they cut in two is two. A predicted one that lies across them is one, and it is known how much of it
+    they are. What is wholly ignored is no instance.
     """
 
     def __init__(self, columns: int, *, connectivity: int = EIGHT) -> None:
@@ -80,7 +85,8 @@ class Instances:
 
         Args:
             window: where it lies in the scene.
-            truth: (y, x) bool of the class, or integer ids from 1, unique over the scene; 0 where there is none.
+            truth: (y, x) bool of the class, or integer ids from 1, unique over the scene; 0 where there is none, and
+                `regions.UNNAMED` where there is one without an id: what hangs together of these is one.
             prediction: (y, x), either of the same.
             ignored: (y, x) True where no pixel counts; None: every pixel does.
             confidence: (y, x) uint8 of the prediction, 0...254 = p·254; pixels of 255 are ignored. Without it there
@@ -100,7 +106,9 @@ class Instances:
             self._sure = False
         elif (confidence == NODATA).any():
             ignored = confidence == NODATA if ignored is None else ignored | (confidence == NODATA)
-        one, other = (self._numbers(n, window, values, ignored) for n, values in enumerate((truth, prediction)))
+        one, other = self._numbers(0, window, truth, ignored), self._numbers(1, window, prediction, None)
+        if ignored is not None:
+            one = np.where(ignored & (other > 0), _VOID, one)
         said = np.zeros((1, 1), np.uint8) if confidence is None else np.ascontiguousarray(confidence)
         runs = np.empty((_count_runs(one, other), _RUN), np.int64)
         _fill_runs(one, other, said, confidence is not None, runs)
@@ -117,13 +125,18 @@ class Instances:
             if side is not None:
                 runs[here, n] = side.whole(runs[here, n])
         runs = _summed(runs)
+        void, runs = runs[runs[:, 0] == _VOID], runs[runs[:, 0] != _VOID]
         one, areas, _ = _instances(runs, 0)
         other, predicted, sums = _instances(runs, 1)
         both = (one > 0) & (other > 0)
         mean = sums / predicted / TOP if self._sure else np.full(len(predicted), np.nan)
         pairs, common = np.stack([one[both], other[both]], axis=1) - 1, runs[both, 2]
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        return Met(areas, predicted, mean, pairs[order], common[order])
+        ignored = np.zeros(len(predicted) + 1, np.int64)
+        ids, first = np.unique(runs[:, 1], return_index=True)
+        known = np.isin(void[:, 1], ids)  # else the whole of it is ignored
+        ignored[other[first[np.searchsorted(ids, void[known, 1])]]] = void[known, 2]
+        return Met(areas, predicted, ignored[1:], mean, pairs[order], common[order])
 
     def _advance(self, window: Window) -> None:
         rows, cols = window
@@ -141,7 +154,7 @@ class Instances:
             raise UnusableInput(f"Instances are {values.dtype}: expected a mask or integer ids.")
         side = self._sides[n]
         if side is None:
-            side = self._sides[n] = Given() if kind is Given else Connected(self._columns, self._connectivity)
+            side = self._sides[n] = kind(self._columns, self._connectivity)
         if type(side) is not kind:
             raise UnusableInput(f"Instances are {values.dtype} at {window} and were not before: give masks, or ids.")
         if ignored is not None:

@@ -18,6 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from infra.errors import UnusableInput
 from tasks.raster.grid import Window
 
+UNNAMED = -1
+"""Stands among ids for an instance that has none."""
 EIGHT = 8
 """Neighbours of a pixel that shares an edge or a corner with each."""
 
@@ -30,25 +32,6 @@ class Regions(Protocol):
 
     def whole(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
         """What instance each of these pieces is part of, after the last window."""
-
-
-class Given:
-    """Instances that have an id each over the whole scene, wherever their pixels lie."""
-
-    def add(self, window: Window, values: NDArray[Any]) -> NDArray[np.int64]:
-        """The ids themselves.
-
-        Raises:
-            UnusableInput: an id is negative.
-        """
-        ids = np.ascontiguousarray(values, np.int64)
-        if ids.size and int(ids.min()) < 0:
-            raise UnusableInput(f"Instance {ids.min()} occurs at {window}: expected ids from 1, and 0 where none is.")
-        return ids
-
-    def whole(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The ids themselves."""
-        return pieces
 
 
 class Connected:
@@ -98,3 +81,33 @@ class Connected:
             both = (there > 0) & (here > 0)
             if both.any():
                 self._joined.append(np.unique(np.stack([there[both], here[both]], axis=1), axis=0))
+
+
+class Given:
+    """Instances that have an id each over the whole scene, wherever their pixels lie; others as `Connected`.
+
+    Pieces of ids have even numbers, those of regions without one odd ones.
+    """
+
+    def __init__(self, columns: int, connectivity: int) -> None:
+        self._rest = Connected(columns, connectivity)
+
+    def add(self, window: Window, values: NDArray[Any]) -> NDArray[np.int64]:
+        """Pieces of ids (y, x) from 1; 0 where there is nothing, `UNNAMED` where there is something without an id.
+
+        Raises:
+            UnusableInput: an id is negative.
+        """
+        ids = np.ascontiguousarray(values, np.int64)
+        if ids.size and int(ids.min()) < UNNAMED:
+            raise UnusableInput(f"Instance {ids.min()} occurs at {window}: expected ids from 1, and 0 where none is.")
+        unnamed = ids == UNNAMED
+        pieces = self._rest.add(window, unnamed)
+        return np.where(unnamed, 2 * pieces + 1, 2 * ids)
+
+    def whole(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids themselves, twice; a region's number, twice and 1."""
+        found = pieces.copy()
+        odd = pieces % 2 > 0
+        found[odd] = 2 * self._rest.whole(pieces[odd] // 2) + 1
+        return found

@@ -157,3 +157,16 @@ def test_what_joins_nothing_must_be_long_enough():
 
 def test_nothing_is_nothing():
     assert network(np.zeros((300, 300), np.uint8), 100) == ([], [])
+
+
+@pytest.mark.parametrize("split", [34, 36, 38])
+def test_how_long_a_short_road_is_does_not_depend_on_where_blocks_end(split):
+    """Aslant, every step is longer than 1, that over an edge too."""
+    image, row = np.zeros((100, 100), np.uint8), 30
+    for step in range(17):
+        image[row, 28 + step] = 254
+        row += 4 <= step < 12
+    least = 8 + 8 * 2**0.5 + 1 - 0.2
+    whole, _ = network(image, 100, shortest=least)
+    blocks, _ = network(image, split, shortest=least)
+    assert [edge.line for edge in blocks] == [edge.line for edge in whole] != []

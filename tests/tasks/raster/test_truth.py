@@ -179,3 +179,61 @@ def test_classes_of_the_map_that_truth_does_not_know_are_not_its_ids(tmp_path):
 def test_the_fingerprint_is_that_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"truth")
     assert file_fingerprint(str(tmp_path / "a")) == hashlib.sha256(b"truth").hexdigest()
+
+
+def test_a_truth_with_an_alpha_band_may_lie_anywhere(tmp_path):
+    values, alpha = blobs(), np.full((200, 300), 255, np.uint8)
+    alpha[:, :40] = 0
+    west = GRID.transform @ Affine.translation(-7, 0)
+    with rasterio.open(
+        tmp_path / "t.tif", "w", driver="GTiff", count=2, height=200, width=300, dtype="uint8", crs="EPSG:32636",
+        transform=west, photometric="minisblack", alpha="yes",
+    ) as target:  # fmt: skip
+        target.write(np.stack([values, alpha]))
+        target.colorinterp = [rasterio.enums.ColorInterp.gray, rasterio.enums.ColorInterp.alpha]
+    read = read_truth(str(tmp_path / "t.tif")).read(whole(GRID))
+    np.testing.assert_array_equal(read[:, 33:293], IDS[values][:, 40:])
+    assert (read[:, :33] == 255).all()
+    assert (read[:, 293:] == 255).all()
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_a_damaged_truth_is_refused_in_one_sentence(tmp_path, offset):
+    noise = np.random.default_rng(0).integers(0, 4, (200, 300), dtype=np.uint8)
+    path = tmp_path / "t.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=200, width=300, dtype="uint8", crs="EPSG:32636", compress="deflate",
+        transform=GRID.transform @ Affine.translation(offset, 0),
+    ) as target:  # fmt: skip
+        target.write(noise, 1)
+    content = bytearray(path.read_bytes())
+    content[4000:9000] = b"\0" * 5000
+    path.write_bytes(content)
+    with pytest.raises(UnusableInput, match=r"t\.tif cannot be read in rows 0 to 200: .* get it again"):
+        read_truth(str(path)).read(whole(GRID))
+
+
+def test_a_warped_truth_is_the_same_in_every_window(tmp_path):
+    """Each window has a transformer of its own."""
+    noise = np.random.default_rng(0).integers(0, 4, (3000, 3000), dtype=np.uint8)
+    degrees = Affine(6e-6, 0, 33.0, 0, -5e-6, 36.146)
+    truth = read_truth(
+        write(tmp_path / "t.tif", noise, transform=degrees, crs="EPSG:4326"),
+        GeoBox((2600, 2600), TRANSFORM, "EPSG:32636"),
+    )
+    all_at_once = truth.read((slice(0, 2600), slice(0, 2600)))
+    assert (all_at_once != 255).mean() > 0.5
+    apart = sum((truth.read(window) != all_at_once[window]).sum() for window in windows((2600, 2600), 900))
+    assert apart < 10
+
+
+def test_each_part_of_a_multipolygon_is_an_object(tmp_path):
+    """What was dissolved is many buildings."""
+    import geopandas
+
+    boxes = [shapely.box(500_010 + 20 * n, 3_999_950, 500_020 + 20 * n, 3_999_960) for n in range(5)]
+    frame = geopandas.GeoDataFrame({"class": ["building"]}, geometry=[shapely.union_all(boxes)], crs="EPSG:32636")
+    frame.to_file(tmp_path / "b.gpkg", layer="b")
+    truth = read_truth(str(tmp_path / "b.gpkg"), names=())
+    assert len(np.unique(truth.objects(whole(GRID)))) == 1 + 5
+    assert truth.ids == {0, 1}

@@ -106,3 +106,16 @@ def test_many_cells_are_drawn_in_parts(monkeypatch, draws):
     whole = bootstrap(cells, draws=draws)
     monkeypatch.setattr(module, "_AT_ONCE", 144 * 5)
     assert bootstrap(cells, draws=draws) == whole
+
+
+def test_a_class_that_a_draw_s_truth_lacks_is_not_scored_in_it():
+    """As it is not in the score itself, whatever is called it: one wrong pixel a cell must not move the interval."""
+    cells = Cells.empty((0, 0, 640, 320), side=64, classes=3)
+    cells.counts[:] = [[900, 90, 0], [60, 900, 0], [0, 0, 0]]
+    cells.counts[0, 0, 2, 2] = 500
+    clean = bootstrap(cells)
+    cells.counts[:, :, 0, 2] = 1
+    assert clean.iou[2] is clean.recall[2] is None
+    found = bootstrap(cells)
+    assert found.iou[2] is found.f1[2] is None
+    assert found.mean_iou.low == pytest.approx(clean.mean_iou.low, abs=0.02)

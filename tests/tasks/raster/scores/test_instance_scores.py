@@ -12,6 +12,7 @@ from scipy import ndimage
 from tasks.raster.grid import windows
 from tasks.raster.scores.instance_scores import average_precisions, score_instances
 from tasks.raster.scores.instances import Instances
+from tasks.raster.scores.regions import UNNAMED
 
 SHAPE = (60, 70)
 
@@ -44,10 +45,11 @@ def scene(seed):
     return truth, prediction, confidence
 
 
-def met(truth, prediction, confidence=None, *, size=25):
+def met(truth, prediction, confidence=None, *, size=25, ignored=None):
     found = Instances(truth.shape[1])
     for w in windows(truth.shape, size):
-        found.add(w, truth[w], prediction[w], confidence=None if confidence is None else confidence[w])
+        more = {"confidence": confidence, "ignored": ignored}
+        found.add(w, truth[w], prediction[w], **{name: plane[w] for name, plane in more.items() if plane is not None})
     return found.met()
 
 
@@ -134,6 +136,34 @@ def panoptic(truth, prediction, smallest):
     missed = sum(large[0, one] for one in ones if one not in partners)
     wrong = sum(large[1, other] for other in others if other not in partnered)
     return total, right, wrong, missed
+
+
+def test_what_lies_on_ignored_ground_is_no_false_positive():
+    """Kirillov and others, section 4.1: what is void by more than half, and matches nothing, is removed."""
+    truth, prediction, ignored = np.zeros((3, 40, 60), bool)
+    confidence = np.full(truth.shape, 200, np.uint8)
+    truth[5:15, 5:15] = prediction[5:15, 5:15] = True
+    ignored[5:15, 25:35] = True
+    prediction[4:16, 24:36] = True  # a rim of it is beyond
+    alone = score_instances(met(truth, prediction, confidence, ignored=ignored))
+    assert (alone.prediction, alone.true_positives, alone.false_positives) == (1, 1, 0)
+    assert (alone.panoptic_quality, alone.average_precision) == (1, 1)
+    prediction[5:15, 45:51] = True
+    ignored[5:15, 45:48] = True  # half of it, and no more
+    with_another = score_instances(met(truth, prediction, confidence, ignored=ignored))
+    assert (with_another.prediction, with_another.false_positives) == (2, 1)
+    ignored[4:16, 24:36] = True  # wholly
+    assert score_instances(met(truth, prediction, ignored=ignored)).false_positives == 1
+
+
+def test_instances_with_and_without_an_id():
+    """As hand corrections leave them: what has no id is told apart by where it hangs together, over windows."""
+    truth, ids = np.zeros((2, 60, 60), np.int64)
+    for number, corner in enumerate([(2, 2), (20, 20), (20, 30), (40, 2)], 1):
+        truth[corner[0] : corner[0] + 9, corner[1] : corner[1] + 9] = number
+        ids[truth == number] = number if number % 2 else UNNAMED
+    scores = score_instances(met(truth, ids, size=23))
+    assert (scores.prediction, scores.true_positives, scores.panoptic_quality) == (4, 4, 1)
 
 
 @settings(deadline=None, max_examples=25)

@@ -106,7 +106,7 @@ def test_what_cannot_be_is_refused():
         Instances(8).add(first, mask, mask[1:])
     with pytest.raises(UnusableInput, match="expected a mask or integer ids"):
         Instances(8).add(first, mask, mask.astype(float))
-    with pytest.raises(UnusableInput, match="Instance -1"):
-        Instances(8).add(first, mask, -ids.astype(np.int8))
+    with pytest.raises(UnusableInput, match="Instance -2"):
+        Instances(8).add(first, mask, -2 * ids.astype(np.int8))
     with pytest.raises(ValueError, match="connectivity is 6"):
         Instances(8, connectivity=6).add(first, mask, mask)
