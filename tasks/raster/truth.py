@@ -20,7 +20,7 @@ from tasks.raster.opening import open_raster, reading
 from tasks.raster.vector_reading import is_vector_file
 from tasks.raster.vectors import Footprints, Shapes, read_shapes
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Pixels by which a warped truth may be off: by more, a pixel would be another one in another window."""
 
 
