@@ -29,7 +29,7 @@ from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictPar
 from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.dubai import write_scene
 from tasks.raster.fingerprint import fingerprint
-from tasks.scoring import scores_of
+from tasks.score_results import scores_of
 
 TILES = (1, 2, 3, 4, 5, 6)
 CLASSES = DEFAULT_CLASSES.names[1:]

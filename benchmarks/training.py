@@ -33,7 +33,8 @@ from tasks.label_params import LabelParams
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams, WorldParams
 from tasks.train import DRAWING
 from tasks.train_begin import begin
-from tasks.train_fields import drawer, open_fields
+from tasks.train_chips import drawer
+from tasks.train_fields import open_fields
 from tasks.train_settings import settings_of
 
 SIZE = 2048

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 from pathlib import Path
 from typing import TypeAlias
@@ -141,6 +142,8 @@ def _read(path: Path) -> dict[str, object]:
 
             return dict(load_file(path))
         tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose own text advises to run it nevertheless
+        raise UnusableInput(f"{path} holds no weights that can be read safely: it is no pickle of tensors") from error
     except Exception as error:
         raise UnusableInput(f"{path} holds no weights that can be read safely: {first_line(error)}") from error
     if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):

@@ -20,7 +20,7 @@ Keep: TypeAlias = Literal["best", "last"]
 class LossRecipe(BaseModel):
     """The terms of the loss; a weight of 0 leaves one out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     cross_entropy: float = Field(default=1.0, ge=0, description="Weight of the cross-entropy.")
     focal: float = Field(default=0.0, ge=0, description="Weight of the focal loss.")
@@ -48,7 +48,7 @@ FARTHEST = 4.0
 class AugmentRecipe(BaseModel):
     """How far the views of a chip may stray; images are normalised, so 1 is a band's standard deviation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     turn: bool = Field(default=True, description="Turn and mirror: the square's eight symmetries.")
     zoom: tuple[float, float] = Field(default=(0.7, 1.4), description="Smallest and largest magnification.")

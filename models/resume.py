@@ -140,6 +140,12 @@ def load_state(folder: Path, training: Training) -> Progress:
     return Progress(int(about["step"]), float(about["seconds"]), history, about.get("origin", ""))
 
 
+def forget_state(folder: Path) -> Progress:
+    """Begin: an older training that has its state here must not be the one that is resumed."""
+    (folder / STATE_NAME).unlink(missing_ok=True)
+    return Progress()
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """What a state tells, and its tensors."""
     try:

@@ -32,7 +32,7 @@ from models.losses import fold
 from models.metrics import Confusion
 from models.ranks import ALONE, Rank, Together, open_fabric
 from models.recipe import TrainSettings
-from models.resume import Progress, Training, load_state, save_state
+from models.resume import Progress, Training, forget_state, load_state, save_state
 
 HISTORY_NAME = "history.json"
 
@@ -112,7 +112,7 @@ def train(
 
     networks = {"network": network, "average": average.network} | ({} if best is None else {"best": best})
     training = Training(card, settings, lessons, networks, optimizer)
-    past = load_state(folder, training) if resume else Progress()
+    past = load_state(folder, training) if resume else forget_state(folder)
     if past.changed:
         what = " and ".join(past.changed)
         tell(f"The {what} have changed since: fine-tuning the model of {folder} for {settings.steps:,} steps")

@@ -14,7 +14,8 @@ from tasks.evaluation_pictures import Pictures, Read
 from tasks.page import page, table
 from tasks.raster.classes import ClassMap
 from tasks.raster.scores.cells import Interval
-from tasks.scoring import BOUNDARY, SLACK, Results
+from tasks.score_results import SLACK, Results
+from tasks.scoring import BOUNDARY
 from tasks.workspace import Workspace
 
 

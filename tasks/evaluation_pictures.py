@@ -15,7 +15,7 @@ from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.grid import Window, crop_to, grown, whole
 from tasks.raster.ground import Ground
 from tasks.raster.picture import EMPTY, class_picture, coloured_pictures, scene_picture
-from tasks.scoring import Results
+from tasks.score_results import Results
 from tasks.workspace import Workspace
 
 SHOWN = 12

@@ -33,7 +33,8 @@ from tasks.params import TrainParams
 from tasks.raster.cube import Cube
 from tasks.recipe_file import filled
 from tasks.train_begin import architecture_of, begin, learnt_before, recipe_of, require_fit
-from tasks.train_fields import Field, drawer, lessons_of, never_labelled, open_fields, validation_of
+from tasks.train_chips import drawer, validation_of
+from tasks.train_fields import Field, lessons_of, never_labelled, open_fields
 from tasks.train_settings import settings_of
 
 DRAWING = 8

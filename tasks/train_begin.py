@@ -144,18 +144,15 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
     Raises:
         UnusableInput: it does not, as where an encoder is of one image size.
     """
-    if learns_objects(card.architecture):  # it takes any size, and a look of random weights finds a thousand objects
-        tried = copy.deepcopy(network.get_submodule("encoder")).train()
-        deep = tried(torch.zeros(2, len(card.bands), chip, chip))[2:]
-        torch.stack([level.sum() for level in deep]).sum().backward()  # type: ignore[no-untyped-call]
-        _freeze_idle(network.get_submodule("encoder"), tried)
-        return
-    learning, name = network.training, " of ".join([card.architecture, *map(str, card.arguments.values())])
+    name = " of ".join([card.architecture, *map(str, card.arguments.values())])
+    if learns_objects(card.architecture):  # a look of random weights finds a thousand objects: its encoder must do
+        network = network.get_submodule("encoder")
+    learning = network.training
     network.eval()
     for what, side in (("chips", chip), ("tiles", card.tile), ("tiles", card.tile + card.stride)):
         try:
             with torch.inference_mode():
-                network(torch.zeros(1, len(card.bands), side, side))
+                _answer(network, torch.zeros(1, len(card.bands), side, side))
         except (RuntimeError, ValueError, AssertionError) as error:
             raise UnusableInput(
                 f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); give another "
@@ -165,18 +162,21 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
     tried = copy.deepcopy(network).train()  # what it has seen of zeros does not stay
     try:
         # What a network makes of two it makes of more, and many would fill memory.
-        tried(torch.zeros(min(part, 2), len(card.bands), chip, chip)).sum().backward()
+        _answer(tried, torch.zeros(min(part, 2), len(card.bands), chip, chip)).backward()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise UnusableInput(
             f"{name} cannot learn from {part} chips of {chip} x {chip} pixels at once ({first_line(error)}); give a "
             "larger --batch or --chip, or fewer --accumulate or --processes."
         ) from error
-    _freeze_idle(network, tried)
-
-
-def _freeze_idle(network: nn.Module, tried: nn.Module) -> None:
     for parameter, of_trial in zip(network.parameters(), tried.parameters(), strict=True):
         parameter.requires_grad_(of_trial.grad is not None)
+
+
+def _answer(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The sum of all that a network answers, or an encoder with the levels that objects are found in."""
+    answer = network(images)
+    levels: list[torch.Tensor] = [answer] if isinstance(answer, torch.Tensor) else answer[2:]
+    return torch.stack([level.sum() for level in levels]).sum()
 
 
 def _from_model(params: TrainParams) -> bool:

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from infra.errors import UnusableInput
 from infra.store import open_store
 from models.balance import class_weights
-from models.chips import Chips, Draw
-from models.paste import pasted
-from models.ranks import Rank
+from models.chips import Chips
 from tasks.made_labels import MadeLabels, open_made_labels
 from tasks.params import TrainParams
 from tasks.raster.blend import TOP
-from tasks.raster.chips import CELLS, ChipPlan, Corner, Regions, count_labels, draw_chips, plan_chips, plan_regions
+from tasks.raster.chips import CELLS, ChipPlan, Corner, Regions, count_labels, plan_chips, plan_regions
 from tasks.raster.classes import IGNORE, ClassMap
 from tasks.raster.cube import Cube
 from tasks.raster.digest import digest
@@ -32,7 +30,8 @@ from tasks.recent_cells import Planes, RecentCells
 from tasks.train_ground import seen_elsewhere
 from tasks.workspace import Workspace, forgetting_damage, open_workspace
 
-VALIDATION_CHIPS = 48
+REACHED = 0.8
+"""Share of a class's labelled pixels that windows must reach to be as large as the zoom would have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +158,21 @@ def open_fields(
     regions = _regions(params, fields, counts, before or {})
     cells_of = [(counted.shape[0], counted.shape[1]) for counted in counts]
     apart = seen_elsewhere([one[:2] for one in fields], cells_of, regions, cell=params.chip // CELLS)
-    for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, if every scene has such windows
+    near = _planned(params, fields, counts, regions, apart, cells=CELLS)
+    for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, where that leaves nothing out
         with suppress(UnusableInput):
-            return _planned(params, fields, counts, regions, apart, cells=cells)
-    return _planned(params, fields, counts, regions, apart, cells=CELLS)
+            far = _planned(params, fields, counts, regions, apart, cells=cells)
+            if _as_much(far, near, counts, cell=params.chip // CELLS):
+                return far
+    return near
+
+
+def _as_much(far: Sequence[Field], near: Sequence[Field], counts: Sequence[NDArray[np.int64]], *, cell: int) -> bool:
+    """Whether larger windows reach most labelled pixels of each class that windows of a chip reach, in every scene."""
+    return all(
+        bool((one.plan.reached(counted, cell) >= REACHED * other.plan.reached(counted, cell)).all())
+        for one, other, counted in zip(far, near, counts, strict=True)
+    )
 
 
 def _regions(
@@ -263,40 +273,3 @@ def weights_of(params: TrainParams, fields: list[Field]) -> tuple[float, ...]:
     """How much each class weighs in the loss."""
     totals, around = (np.sum([getattr(f.plan, n) for f in fields], axis=0).tolist() for n in ("totals", "around"))
     return tuple(class_weights(totals, params.balance, around=around).tolist())
-
-
-def drawer(params: TrainParams, fields: list[Field], rank: Rank) -> Draw:
-    """Chips of a step as a function of its number alone, so that a resumed training sees what it would have seen.
-
-    Of several processes each draws its own share of what one would draw.
-    """
-    plans, recent = [f.plan for f in fields], RecentCells()
-
-    def draw(step: int) -> Chips:
-        rng = np.random.default_rng([params.seed, step])
-        drawn = draw_chips(plans, params.batch, rng, balanced=params.draw == "classes")
-        # What is pasted may come from any chip of the batch: each process then reads them all.
-        own = drawn if params.augment.paste else drawn[rank.number :: rank.count]
-        parts = [
-            fields[i].read([corner for number, corner in own if number == i], fields[i].plan.side, recent=recent)
-            for i in sorted({number for number, _ in own})
-        ]
-        chips = Chips.join(parts)
-        if params.augment.paste:
-            chips = pasted(chips, share=params.augment.paste, rng=rng).part(slice(rank.number, None, rank.count))
-        return chips
-
-    return draw
-
-
-def validation_of(fields: list[Field], chip: int) -> list[Chips]:
-    """Validation chips in batches of eight at most: about `VALIDATION_CHIPS`, evenly of each scene, and of each one."""
-    total = sum(len(f.plan.validation) for f in fields)
-    chosen: list[tuple[Field, Corner]] = []
-    for field in fields:
-        own = field.plan.validation
-        count = min(len(own), max(1, VALIDATION_CHIPS * len(own) // max(total, 1)))
-        chosen += [(field, own[n * len(own) // count]) for n in range(count)]
-    recent = RecentCells()
-    singles = [f.read([corner], chip, recent=recent) for f, corner in chosen]
-    return [Chips.join(singles[i : i + 8]) for i in range(0, len(singles), 8)]

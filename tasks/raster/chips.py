@@ -56,6 +56,16 @@ class ChipPlan:
     """Corners of chips that do not overlap, all inside validation regions."""
     regions: Regions
 
+    def reached(self, counted: NDArray[np.int64], cell: int) -> NDArray[np.int64]:
+        """(class,) labelled pixels that lie in any training window; of the counts (row, column, class) of its cells."""
+        edges = np.zeros((counted.shape[0] + 1, counted.shape[1] + 1), np.int64)
+        first, last = self.training // cell, (self.training + self.side) // cell
+        for rows, cols, change in ((first, first, 1), (first, last, -1), (last, first, -1), (last, last, 1)):
+            np.add.at(edges, (rows[:, 0], cols[:, 1]), change)
+        inside = edges.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+        found: NDArray[np.int64] = counted[inside].sum(axis=0)
+        return found
+
     @cached_property
     def totals(self) -> NDArray[np.int64]:
         """(class,) pixels over all training windows, as drawn evenly."""

@@ -155,6 +155,19 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
     assert len(asked) == 7
 
 
+def test_a_new_training_that_is_killed_at_once_does_not_resume_an_older_one(tmp_path):
+    """Of the same folder and settings, but for what it began with."""
+    run(tmp_path, steps=4)
+
+    def deadly(step):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, network=network_of(seed=5), batches=deadly, steps=4)
+    with pytest.raises(UnusableInput, match="holds no interrupted training"):
+        run(tmp_path, steps=4, resume=True)
+
+
 def corrected(step):
     """What was bright is of another class now."""
     chips = draw(step)

@@ -23,7 +23,8 @@ from tasks.disagreement import measure
 from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.grid import whole
-from tasks.train_fields import drawer, open_fields
+from tasks.train_chips import drawer
+from tasks.train_fields import open_fields
 from tasks.workspace import open_workspace
 
 RECIPE = {"architecture": "unet", "start": "random", "steps": 4, "batch": 2, "chip": 64, "tile": 128, "threads": 1}

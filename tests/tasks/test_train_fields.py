@@ -13,13 +13,14 @@ from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from models.ranks import ALONE, Rank
-from tasks import train_fields
+from tasks import train_chips
 from tasks.label_params import LabelParams
 from tasks.made_labels import open_made_labels
 from tasks.params import ClusterParams, IngestParams, RunParams, TrainParams
 from tasks.train import _notes
 from tasks.train_begin import _own_scale
-from tasks.train_fields import drawer, open_fields, validation_of
+from tasks.train_chips import drawer, validation_of
+from tasks.train_fields import open_fields
 from tasks.workspace import open_workspace
 
 WEST, NORTH = 450_000, 5_400_000
@@ -139,7 +140,7 @@ def test_processes_share_what_was_pasted_for_the_whole_batch(fields):
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 7, 48])
 def test_validation_is_thinned_evenly(fields, monkeypatch, most):
     """Of ten chips of a scene five are not the first five; and the smallest scene is validated on, too."""
-    monkeypatch.setattr(train_fields, "VALIDATION_CHIPS", most)
+    monkeypatch.setattr(train_chips, "VALIDATION_CHIPS", most)
     total = sum(len(field.plan.validation) for field in fields)
     images = [image for batch in validation_of(fields, 64) for image in batch.images]
     for field in fields:

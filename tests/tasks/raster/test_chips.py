@@ -190,6 +190,15 @@ def test_new_labels_leave_what_is_held_back_where_it_is():
     }
 
 
+@pytest.mark.parametrize("cells", [4, 6])
+def test_what_windows_reach_is_what_they_cover(cells):
+    label = np.random.default_rng(0).integers(0, 3, (300, 260)).astype(np.uint8)
+    found = plan(label, share=0.3, cells=cells)
+    covered = touched(label.shape, found.training, found.side)
+    counted = count_labels(lambda window: label[window], label.shape, chip=16, classes=3)
+    assert found.reached(counted, 4).tolist() == np.bincount(label[covered], minlength=3).tolist()
+
+
 def test_the_same_seed_gives_the_same_chips_and_another_gives_others():
     label = np.random.default_rng(0).integers(0, 3, (600, 600)).astype(np.uint8)
     one, two, other = plan(label, seed=1), plan(label, seed=1), plan(label, seed=2)
