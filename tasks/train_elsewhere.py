@@ -11,7 +11,7 @@ from infra.progress import Progress, Silent, Task
 from infra.stopping import check
 from infra.storage import make_folder
 from infra.store import open_store
-from models.resume import STATE_NAME
+from models.resume import STATE_NAME, forget_state
 from tasks.params import TrainParams
 from tasks.recipe_file import self_contained
 from tasks.train import Trained, train
@@ -36,7 +36,7 @@ def train_elsewhere(
         )
     make_folder(out)
     if not params.resume:  # else a job that runs again would go on from an older training
-        (out / STATE_NAME).unlink(missing_ok=True)
+        forget_state(out)
     token = uuid4().hex
     (out / MARK).write_text(token)
     places = [open_store(name).url for name in workspaces]

@@ -159,20 +159,21 @@ def open_fields(
     cells_of = [(counted.shape[0], counted.shape[1]) for counted in counts]
     apart = seen_elsewhere([one[:2] for one in fields], cells_of, regions, cell=params.chip // CELLS)
     near = _planned(params, fields, counts, regions, apart, cells=CELLS)
+    every = _reached(near, counts, params)
     for cells in range(max(farthest, CELLS), CELLS, -1):  # as far as the zoom sees, where that leaves nothing out
         with suppress(UnusableInput):
             far = _planned(params, fields, counts, regions, apart, cells=cells)
-            if _as_much(far, near, counts, cell=params.chip // CELLS):
+            some = _reached(far, counts, params)
+            if all((a >= REACHED * b).all() for a, b in zip(some, every, strict=True)):
                 return far
     return near
 
 
-def _as_much(far: Sequence[Field], near: Sequence[Field], counts: Sequence[NDArray[np.int64]], *, cell: int) -> bool:
-    """Whether larger windows reach most labelled pixels of each class that windows of a chip reach, in every scene."""
-    return all(
-        bool((one.plan.reached(counted, cell) >= REACHED * other.plan.reached(counted, cell)).all())
-        for one, other, counted in zip(far, near, counts, strict=True)
-    )
+def _reached(
+    fields: Sequence[Field], counts: Sequence[NDArray[np.int64]], params: TrainParams
+) -> list[NDArray[np.int64]]:
+    """Of each scene, (class,) labelled pixels that its windows reach."""
+    return [field.plan.reached(counted, params.chip // CELLS) for field, counted in zip(fields, counts, strict=True)]
 
 
 def _regions(
