@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/geoloom demo --out demo
 
 # Two processes of one thread each: as many as the smallest machine has cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST) -m "not slow"

@@ -97,13 +97,13 @@ def _train(
     rank = Rank(number, count, port)
     saved = saved_card(out) if params.resume else None
     before = learnt_before(params, saved)
-    fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params)), before=before)
+    fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params, saved)), before=before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)  # of the weights that begin at random
         network, card = begin(params, fields, saved, progress=progress)
     require_fit(network, card, chip=params.chip, part=max(params.batch // count // params.accumulate, 1))
     if rank.leads:
-        for note in _notes(params, fields):
+        for note in _notes(params, fields, card.architecture):
             progress.note(note)
     options = settings_of(params, fields, device=device)
     if params.threads:
@@ -135,7 +135,7 @@ def _train(
     return done
 
 
-def _notes(params: TrainParams, fields: list[Field]) -> list[str]:
+def _notes(params: TrainParams, fields: list[Field], architecture: str) -> list[str]:
     """What a person should know before the first step."""
     notes = []
     if missing := never_labelled(fields):
@@ -147,7 +147,7 @@ def _notes(params: TrainParams, fields: list[Field]) -> list[str]:
     unused = [name for name in OWN_LOSS_IGNORES if getattr(params, name) != TrainParams.model_fields[name].default]
     if fields[0].labels.objects and unused:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        notes.append(f"{architecture_of(params)} learns by a loss of its own: {names} have no part in it.")
+        notes.append(f"{architecture} learns by a loss of its own: {names} have no part in it.")
     return notes
 
 

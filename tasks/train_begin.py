@@ -30,12 +30,18 @@ REGIONS = TypeAdapter(dict[str, Regions])
 """By the fingerprint of a cube, as they stand in a model's lineage."""
 
 
-def architecture_of(params: TrainParams) -> str:
-    """The architecture that is trained: a model's, where a training starts from one.
+BEGINNING = ("start", "architecture", "encoder")
+"""Options that have no part in a training that is resumed."""
+
+
+def architecture_of(params: TrainParams, saved: ModelCard | None) -> str:
+    """The architecture that is trained: a model's, where a training starts from one or is resumed.
 
     Raises:
         UnusableInput: that model is not there, or damaged.
     """
+    if saved is not None:
+        return saved.architecture
     if _from_model(params):
         return load_card(find_model(params.start)).architecture
     return params.architecture
@@ -61,13 +67,17 @@ def begin(
     """
     if saved is None:
         return _begin(params, fields, progress=progress)
-    began = saved.lineage["recipe"]["start"]  # type: ignore[index, call-overload]
-    if params.start not in {began, TrainParams.model_fields["start"].default}:
-        raise UnusableInput(
-            f"The interrupted training began with --start {began}, not {params.start}: resume it without --start, or "
-            "train anew."
-        )
-    network, card = _begin(params, fields, progress=progress)
+    told = saved.lineage["recipe"] | {"architecture": saved.architecture} | saved.arguments  # type: ignore[operator]
+    for name in BEGINNING:
+        began = told[name]
+        if getattr(params, name) not in {began, TrainParams.model_fields[name].default}:
+            raise UnusableInput(
+                f"The interrupted training began with --{name} {began}, not {getattr(params, name)}: resume it "
+                f"without --{name}, or train anew."
+            )
+    cube, classes = fields[0].cube, fields[0].workspace.classes
+    network = build(saved.architecture, saved.arguments, bands=len(cube.bands), classes=len(classes))
+    card = _card(params, fields, saved.architecture, saved.arguments, _own_scale(fields), {})
     return network, _as_before(card, saved)
 
 
@@ -101,7 +111,7 @@ def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
         lineage[name] = sorted({*lineage[name], *old[name]})  # type: ignore[misc]
     lineage["regions"] = {**old.get("regions", {}), **lineage["regions"]}  # type: ignore[dict-item]
     lineage |= {name: old[name] for name in ("imagenet", "fine_tuned_from") if name in old}
-    lineage["recipe"] |= {"start": old["recipe"]["start"]}  # type: ignore[operator, index, call-overload]
+    lineage["recipe"] |= {name: old["recipe"][name] for name in BEGINNING}  # type: ignore[operator, index, call-overload]
     return card.model_copy(update={"mean": saved.mean, "std": saved.std, "lineage": lineage})
 
 
@@ -111,6 +121,11 @@ def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> t
         return _begin_from(params, fields, progress=progress)
     cube, classes = fields[0].cube, fields[0].workspace.classes
     has_encoder = takes_encoder(params.architecture)
+    if not has_encoder and params.encoder != TrainParams.model_fields["encoder"].default:
+        raise UnusableInput(
+            f"Encoder {params.encoder!r} was given to {params.architecture!r}, which has none to choose: "
+            "leave it away, or take lite-unet, mask-rcnn or one of smp-*."
+        )
     arguments: dict[str, JsonValue] = {"encoder": params.encoder} if has_encoder else {}
     network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
     pretrained = from_file or (has_encoder and params.start == "imagenet")

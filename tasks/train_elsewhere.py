@@ -11,13 +11,14 @@ from infra.progress import Progress, Silent, Task
 from infra.stopping import check
 from infra.storage import make_folder
 from infra.store import open_store
-from models.resume import STATE_NAME, forget_state
+from models.resume import STATE_NAME
 from tasks.params import TrainParams
 from tasks.recipe_file import self_contained
 from tasks.train import Trained, train
 
 MARK = "training.job"
-"""Names the job that a state in the folder is of: a job that runs again, after a worker's death, goes on from it."""
+"""Names the job, and the time of the state that lay there as it began: a job that runs again, after a worker's death,
+goes on from a newer one."""
 
 
 def train_elsewhere(
@@ -35,8 +36,6 @@ def train_elsewhere(
             f"--processes was {params.processes} and a worker of a cluster trains in one; leave it out."
         )
     make_folder(out)
-    if not params.resume:  # else a job that runs again would go on from an older training
-        forget_state(out)
     token = uuid4().hex
     (out / MARK).write_text(token)
     places = [open_store(name).url for name in workspaces]
@@ -66,13 +65,16 @@ class _Stoppable(Silent):
 
 
 def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> Trained:
-    mark = out / MARK
-    if not mark.is_file() or not mark.read_text().startswith(token):
+    mark, state = out / MARK, out / STATE_NAME
+    told = mark.read_text().split() if mark.is_file() else []
+    if told[:1] != [token]:
         raise UnusableInput(
             f"The worker does not see {out} as it is here; give --out on a file system that all machines share."
         )
-    if mark.read_text() != token and (out / STATE_NAME).is_file():
+    found = str(state.stat().st_mtime_ns) if state.is_file() else "none"
+    if told == [token]:
+        mark.write_text(f"{token} {found}")
+    elif found not in {"none", told[1]}:
         params = params.model_copy(update={"resume": True})
-    mark.write_text(f"{token} begun")
     params = params.model_copy(update={"processes": 1})
     return train(params, workspaces, out, device=device, progress=_Stoppable())

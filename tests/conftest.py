@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import uuid
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -20,6 +21,12 @@ hypothesis.settings.load_profile("geoloom")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests first: several processes take whole files in this order, and end together."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

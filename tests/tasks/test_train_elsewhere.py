@@ -12,6 +12,7 @@ import safetensors.numpy
 from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
+from tasks import train_elsewhere
 from tasks.label_params import LabelParams
 from tasks.params import IngestParams, RunParams, TrainParams
 
@@ -55,6 +56,30 @@ def test_a_worker_makes_the_model_that_this_process_makes(labelled, scheduler, t
     there = train(labelled, tmp_path / "there", RunParams(device="cpu", cluster=scheduler[0]), steps=6)
     assert same(here, there)
     assert not (tmp_path / "there" / "training.job").exists()
+
+
+def test_a_job_that_runs_again_goes_on_from_no_state_but_its_own(tmp_path, monkeypatch):
+    resumed = []
+    monkeypatch.setattr(train_elsewhere, "train", lambda params, *_, **__: resumed.append(params.resume))
+    state = tmp_path / "training.safetensors"
+    state.write_bytes(b"of an older training")
+    (tmp_path / train_elsewhere.MARK).write_text("job")
+    for _ in range(2):
+        train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
+    state.unlink()
+    train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
+    time.sleep(0.02)
+    state.write_bytes(b"of this one")
+    train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
+    assert resumed == [False, False, False, True]
+
+
+def test_an_older_state_outlives_a_training_that_is_refused(labelled, scheduler, tmp_path):
+    state = tmp_path / "training.safetensors"
+    state.write_bytes(b"of an older training")
+    with pytest.raises(UnusableInput, match="'none' is not known"):
+        train(labelled, tmp_path, RunParams(device="cpu", cluster=scheduler[0]), steps=2, architecture="none")
+    assert state.read_bytes() == b"of an older training"
 
 
 @pytest.mark.slow

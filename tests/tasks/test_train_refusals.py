@@ -304,7 +304,7 @@ OTHERS = {
     "classes": "is of the classes other, building, road, land, vegetation, water and the workspaces have ",
     "order of classes": "have other, road, building, land, vegetation, water: train anew, or begin with its model",
     "bands": "is of the bands red, green, blue and the workspaces have ",
-    "architecture": "is of another network",
+    "architecture": "began with --architecture tiny, not unet: resume it without --architecture",
     "steps": "steps 2, not 3",
     "batch": "batch 2, not 4",
     "validation": "validation_share 0.125, not 0.5",
@@ -378,6 +378,13 @@ def test_a_network_that_cannot_take_what_it_would_be_given_is_refused(geoloom, w
         said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
         assert f"{network[1]} of {network[3]} cannot take chips of 64 x 64 pixels (" in said
         assert said.endswith("give another --chip, or another network.")
+    assert contents(tmp_path / "m") == {}
+
+
+def test_an_encoder_that_has_no_part_is_refused(geoloom, workspace, tmp_path):
+    words = ("--architecture", "unet", "--encoder", "resnet18", "--start", "random")
+    said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *words, *SHORT, code=2))
+    assert "Encoder 'resnet18' was given to 'unet', which has none to choose: leave it away" in said
     assert contents(tmp_path / "m") == {}
 
 
@@ -460,13 +467,16 @@ def test_what_a_training_began_with_is_not_forgotten_when_it_is_resumed(geoloom,
     assert "fine_tuned_from" in load_card(tuned).lineage
     for folder, start in ((trained, ("--start", "imagenet")), (tuned, ())):
         before = load_card(folder)
-        other = ("--start", "default", "--architecture", "tiny")
-        said = refusal(geoloom("train", workspace, "--out", folder, *other, *SHORT, "--resume", code=2))
-        assert f"began with --start {before.lineage['recipe']['start']}, not default" in said
+        others = {"start": (before.lineage["recipe"]["start"], "default"), "architecture": ("tiny", "unet")}
+        for name, (began, other) in others.items():
+            words = (f"--{name}", other, *SHORT, "--resume")
+            said = refusal(geoloom("train", workspace, "--out", folder, *words, code=2))
+            assert f"began with --{name} {began}, not {other}: resume it without --{name}, or train anew." in said
         assert load_card(folder) == before
-        geoloom("train", workspace, "--out", folder, "--architecture", "tiny", *start, *SHORT, "--resume")
+        geoloom("train", workspace, "--out", folder, *start, *SHORT, "--resume")
         after = load_card(folder)
         assert (after.mean, after.std, after.weights_sha256) == (before.mean, before.std, before.weights_sha256)
         old, new = (dict(card.lineage) for card in (before, after))
-        assert old.pop("recipe")["start"] == new.pop("recipe")["start"]
+        recipes = [lineage.pop("recipe") for lineage in (old, new)]
+        assert all(recipes[0][name] == recipes[1][name] for name in ("start", "architecture", "encoder"))
         assert new == old
