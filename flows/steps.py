@@ -80,7 +80,8 @@ def train(params: TrainParams, workspaces: list[str], out: Path, *, run: RunPara
     if run.cluster in {"lanes", "processes", "cuda"}:
         from tasks.train import train as step
 
-        return step(params, workspaces, out, device=run.device, progress=progress)
+        device = "cuda" if run.cluster == "cuda" else run.device
+        return step(params, workspaces, out, device=device, progress=progress)
     from infra.cluster import open_cluster
     from tasks.train_elsewhere import train_elsewhere
 

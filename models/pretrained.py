@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -136,6 +138,7 @@ def _read(path: Path) -> dict[str, object]:
     promised = re.search(r"-([0-9a-f]{8})\.pth$", path.name)  # torch.hub's habit: the name ends in the sha256's start
     if promised and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(promised[1]):
         raise UnusableInput(f"{path} is damaged: its sha256 does not start with {promised[1]}; get the file again")
+    _require_sums(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -151,3 +154,17 @@ def _read(path: Path) -> dict[str, object]:
     if not isinstance(tensors, dict):
         raise UnusableInput(f"{path} holds a {type(tensors).__name__}, expected named tensors")
     return tensors
+
+
+def _require_sums(path: Path) -> None:
+    """Of a zip file, as torch saves weights: torch.load looks at no checksum.
+
+    Raises:
+        UnusableInput: its content has changed.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if archive.testzip() is None:
+            return
+    raise UnusableInput(f"{path} is damaged: its content has changed; get the file again")

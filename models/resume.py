@@ -17,7 +17,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -28,6 +28,8 @@ from models.history import History
 from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
+ASIDE_NAME = "training-before.safetensors"
+"""A state that was not at its end as another training began in its folder."""
 SETTINGS = TypeAdapter(TrainSettings)
 HISTORY = "history"
 """The tensor that holds the history's JSON, as bytes."""
@@ -64,6 +66,19 @@ class Training:
     """`network`, its `average`, and the `best` that this was where that is kept."""
     optimizer: Optimizer
     """Of `network`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Saved:
+    """What a state tells of its training."""
+
+    card: ModelCard
+    settings: TrainSettings
+    lessons: Mapping[str, str]
+    step: int
+    """Steps done."""
+    over: bool
+    """Whether it came to its end."""
 
 
 def save_state(folder: Path, progress: Progress, training: Training) -> None:
@@ -117,7 +132,7 @@ def load_state(folder: Path, training: Training) -> Progress:
     before = json.loads(about["lessons"])
     changed = tuple(name for name, mark in training.lessons.items() if before.get(name) != mark)
     _refuse_other(json.loads(about["settings"]), training.settings, path, changed=bool(changed))
-    history = History.from_json(tensors[HISTORY].numpy().tobytes().decode())
+    history = _history(tensors)
     kept = "best" if history.best and any(name.startswith("best.") for name in tensors) else "average"
     for kind, network in training.networks.items():
         start = f"{kept}." if changed else f"{kind}."
@@ -140,10 +155,21 @@ def load_state(folder: Path, training: Training) -> Progress:
     return Progress(int(about["step"]), float(about["seconds"]), history, about.get("origin", ""))
 
 
-def forget_state(folder: Path) -> Progress:
-    """Begin: an older training that has its state here must not be the one that is resumed."""
-    (folder / STATE_NAME).unlink(missing_ok=True)
-    return Progress()
+def forget_state(folder: Path) -> str:
+    """Make room for a new training: the state of one that came to its end goes, that of another is set aside.
+
+    Returns:
+        What was set aside, in a sentence; '' where nothing was.
+    """
+    saved = saved_training(folder)
+    if saved is None or saved.over:
+        (folder / STATE_NAME).unlink(missing_ok=True)
+        return ""
+    (folder / STATE_NAME).replace(folder / ASIDE_NAME)
+    return (
+        f"{folder} held the state of another training, interrupted at step {saved.step:,} of {saved.settings.steps:,}: "
+        f"it lies in {ASIDE_NAME}; under the name {STATE_NAME} again, --resume with its own options goes on from it."
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -156,16 +182,32 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise UnusableInput(f"{path} is damaged ({error}): train again without resuming.") from error
     if about.pop("digest", "") != _digest(tensors, about):
         raise UnusableInput(f"{path} is damaged, its content has changed: train again without resuming.")
+    if HISTORY not in tensors or not about.keys() >= {"step", "seconds", "lessons", "settings", "card"}:
+        raise UnusableInput(f"{path} is of another version of geoloom: train again without resuming.")
     return about, tensors
 
 
-def saved_card(folder: Path) -> ModelCard | None:
-    """The card of the training whose state is in a folder; None where there is none, or it is damaged."""
+def saved_training(folder: Path) -> Saved | None:
+    """The training whose state is in a folder; None where there is none, or it cannot be read."""
     try:
-        about, _ = _read(folder / STATE_NAME)
-    except UnusableInput:
+        about, tensors = _read(folder / STATE_NAME)
+        card = ModelCard.model_validate_json(about["card"])
+        settings = SETTINGS.validate_json(about["settings"])
+    except (UnusableInput, ValidationError):
         return None  # who loads the state says so
-    return ModelCard.model_validate_json(about["card"])
+    step, history = int(about["step"]), _history(tensors)
+    return Saved(
+        card, settings, json.loads(about["lessons"]), step, is_over(settings, step, float(about["seconds"]), history)
+    )
+
+
+def is_over(settings: TrainSettings, step: int, seconds: float, history: History) -> bool:
+    """Whether a training has come to its end, by steps, by the clock or because it gets no better."""
+    return settings.finished(steps=step, seconds=seconds) >= 1 or history.stalled(settings.patience)
+
+
+def _history(tensors: Mapping[str, Tensor]) -> History:
+    return History.from_json(tensors[HISTORY].numpy().tobytes().decode())
 
 
 def _refuse_other_meaning(old: ModelCard, new: ModelCard, path: Path) -> None:

@@ -32,7 +32,7 @@ from models.losses import fold
 from models.metrics import Confusion
 from models.ranks import ALONE, Rank, Together, open_fabric
 from models.recipe import TrainSettings
-from models.resume import Progress, Training, forget_state, load_state, save_state
+from models.resume import Progress, Training, forget_state, is_over, load_state, save_state
 
 HISTORY_NAME = "history.json"
 
@@ -93,7 +93,7 @@ def train(
             weights come out as if there had been no interruption, bit for bit. Where the lessons have changed since, a
             new training begins from the weights that it keeps.
         lessons: fingerprints of what `draw` takes its batches from, by what it is ("labels"); kept with the state.
-        tell: told in one sentence where a new training begins so.
+        tell: told in one sentence where a new training begins so, or sets an older one aside.
         rank: which of the processes this is; all are given the same but for `draw`.
         threads: that draw; a GPU learns faster than one of them reads.
         logs: told of each step and validation; by the leading process alone.
@@ -112,7 +112,7 @@ def train(
 
     networks = {"network": network, "average": average.network} | ({} if best is None else {"best": best})
     training = Training(card, settings, lessons, networks, optimizer)
-    past = load_state(folder, training) if resume else forget_state(folder)
+    past = load_state(folder, training) if resume else _anew(folder, rank, tell)
     if past.changed:
         what = " and ".join(past.changed)
         tell(f"The {what} have changed since: fine-tuning the model of {folder} for {settings.steps:,} steps")
@@ -120,7 +120,7 @@ def train(
     progress.advance(step)
     logs.begin(history, seconds=past.seconds, resumed=resume and not past.changed)
 
-    over = settings.finished(steps=step, seconds=past.seconds) >= 1 or history.stalled(settings.patience)
+    over = is_over(settings, step, past.seconds, history)
     with _ahead(draw, first=step, last=step if over else settings.steps, threads=threads) as batches:
         for chips in batches:
             done = settings.finished(steps=step, seconds=together.from_leader(time.monotonic() - began))
@@ -161,6 +161,13 @@ def train(
 
     kept = average.network if best is None or history.best is None else best
     return TrainResult(kept.cpu(), step, history, past.origin)
+
+
+def _anew(folder: Path, rank: Rank, tell: Callable[[str], None]) -> Progress:
+    """A beginning, in a folder that may hold an older training's state."""
+    if rank.leads and (aside := forget_state(folder)):
+        tell(aside)
+    return Progress()
 
 
 @contextmanager

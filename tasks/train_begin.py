@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 from torch import nn
 
 from infra.errors import UnusableInput, first_line
 from infra.progress import Progress
-from models.card import ModelCard, load_card
+from models.card import ModelCard
 from models.checkpoint import load_model
 from models.inherit import inherit
 from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
@@ -22,29 +22,10 @@ from models.registry import build, learns_objects, network_stride, takes_encoder
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
-from tasks.raster.chips import Regions
 from tasks.raster.grid import ground_resolution
 from tasks.train_fields import Field
-
-REGIONS = TypeAdapter(dict[str, Regions])
-"""By the fingerprint of a cube, as they stand in a model's lineage."""
-
-
-BEGINNING = ("start", "architecture", "encoder")
-"""Options that have no part in a training that is resumed."""
-
-
-def architecture_of(params: TrainParams, saved: ModelCard | None) -> str:
-    """The architecture that is trained: a model's, where a training starts from one or is resumed.
-
-    Raises:
-        UnusableInput: that model is not there, or damaged.
-    """
-    if saved is not None:
-        return saved.architecture
-    if _from_model(params):
-        return load_card(find_model(params.start)).architecture
-    return params.architecture
+from tasks.train_past import INHERITED, REGIONS, as_before, from_model, require_same_beginning
+from tasks.train_settings import recipe_of
 
 
 def begin(
@@ -67,57 +48,17 @@ def begin(
     """
     if saved is None:
         return _begin(params, fields, progress=progress)
-    told = saved.lineage["recipe"] | {"architecture": saved.architecture} | saved.arguments  # type: ignore[operator]
-    for name in BEGINNING:
-        began = told[name]
-        if getattr(params, name) not in {began, TrainParams.model_fields[name].default}:
-            raise UnusableInput(
-                f"The interrupted training began with --{name} {began}, not {getattr(params, name)}: resume it "
-                f"without --{name}, or train anew."
-            )
+    require_same_beginning(params, saved)
     cube, classes = fields[0].cube, fields[0].workspace.classes
     network = build(saved.architecture, saved.arguments, bands=len(cube.bands), classes=len(classes))
-    card = _card(params, fields, saved.architecture, saved.arguments, _own_scale(fields), {})
-    return network, _as_before(card, saved)
-
-
-def learnt_before(params: TrainParams, saved: ModelCard | None) -> dict[str, Regions]:
-    """What the training that is resumed, or else the model that this one begins with, has learnt from: by cubes.
-
-    Args:
-        params: of this training.
-        saved: the card of the one that is resumed.
-
-    Raises:
-        UnusableInput: that model is not there, or damaged.
-    """
-    card = saved
-    if card is None and _from_model(params):
-        card = load_card(find_model(params.start))
-    told = {} if card is None else card.lineage.get("regions", {})
-    try:
-        return REGIONS.validate_python(told)
-    except ValidationError as error:
-        raise UnusableInput(
-            f"the `regions` that {params.start if saved is None else 'the interrupted training'} tells in its lineage "
-            "cannot be read, so nobody knows what it learnt from; take another model to begin with"
-        ) from error
-
-
-def _as_before(card: ModelCard, saved: ModelCard) -> ModelCard:
-    """The card of a training that is resumed: what it began with is told as before."""
-    lineage, old = dict(card.lineage), saved.lineage
-    for name in ("fingerprints", "attribution"):
-        lineage[name] = sorted({*lineage[name], *old[name]})  # type: ignore[misc]
-    lineage["regions"] = {**old.get("regions", {}), **lineage["regions"]}  # type: ignore[dict-item]
-    lineage |= {name: old[name] for name in ("imagenet", "fine_tuned_from") if name in old}
-    lineage["recipe"] |= {name: old["recipe"][name] for name in BEGINNING}  # type: ignore[operator, index, call-overload]
-    return card.model_copy(update={"mean": saved.mean, "std": saved.std, "lineage": lineage})
+    past = {name: told for name, told in saved.lineage.items() if name in INHERITED}
+    card = _card(params, fields, saved.architecture, saved.arguments, _own_scale(fields), past)
+    return network, as_before(card, saved)
 
 
 def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
     from_file = Path(params.start).suffix in SUFFIXES
-    if _from_model(params):
+    if from_model(params):
         return _begin_from(params, fields, progress=progress)
     cube, classes = fields[0].cube, fields[0].workspace.classes
     has_encoder = takes_encoder(params.architecture)
@@ -170,8 +111,8 @@ def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) ->
                 _answer(network, torch.zeros(1, len(card.bands), side, side))
         except (RuntimeError, ValueError, AssertionError) as error:
             raise UnusableInput(
-                f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); give another "
-                f"--{what[:-1]}, or another network."
+                f"{name} cannot take {what} of {side} x {side} pixels ({first_line(error)}); choose a "
+                f"network that takes any size, or another --{what[:-1]}."
             ) from error
     network.train(learning)
     tried = copy.deepcopy(network).train()  # what it has seen of zeros does not stay
@@ -192,10 +133,6 @@ def _answer(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     answer = network(images)
     levels: list[torch.Tensor] = [answer] if isinstance(answer, torch.Tensor) else answer[2:]
     return torch.stack([level.sum() for level in levels]).sum()
-
-
-def _from_model(params: TrainParams) -> bool:
-    return params.start not in {"imagenet", "random"} and Path(params.start).suffix not in SUFFIXES
 
 
 def _begin_from(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
@@ -277,11 +214,6 @@ def _lineage(params: TrainParams, fields: list[Field], before: dict[str, Any]) -
         "recipe": recipe_of(params),
         "versions": {name: importlib.metadata.version(name) for name in ("geoloom", "torch", "timm")},
     }
-
-
-def recipe_of(params: TrainParams) -> dict[str, Any]:
-    """The options that decide what comes out."""
-    return params.model_dump(mode="json", exclude={"resume", "recipe", "logs"})
 
 
 def _seen(fields: list[Field]) -> set[str]:

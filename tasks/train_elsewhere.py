@@ -11,14 +11,12 @@ from infra.progress import Progress, Silent, Task
 from infra.stopping import check
 from infra.storage import make_folder
 from infra.store import open_store
-from models.resume import STATE_NAME
 from tasks.params import TrainParams
 from tasks.recipe_file import self_contained
 from tasks.train import Trained, train
 
 MARK = "training.job"
-"""Names the job, and the time of the state that lay there as it began: a job that runs again, after a worker's death,
-goes on from a newer one."""
+"""Names the job to the worker, which must see it."""
 
 
 def train_elsewhere(
@@ -40,17 +38,23 @@ def train_elsewhere(
     (out / MARK).write_text(token)
     places = [open_store(name).url for name in workspaces]
     progress.note(f"Training on a worker of the cluster; {out} holds its history and its state meanwhile.")
-    found: list[Trained] = []
+    found: list[tuple[Trained, list[str]]] = []
     try:
         job = Job("train", _train, (params, places, out.absolute(), device, token))
         cluster.run([job], done=lambda _job, result: found.append(result))
     finally:
         (out / MARK).unlink(missing_ok=True)
-    return found[0]
+    done, notes = found[0]
+    for note in notes:
+        progress.note(note)
+    return done
 
 
 class _Stoppable(Silent):
-    """Shows nothing, and ends a training that is no longer wanted."""
+    """Shows nothing, keeps its notes, and ends a training that is no longer wanted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     def start(self, name: str, *, total: float, unit: str) -> Task:  # noqa: ARG002 - the Protocol's
         """Begin."""
@@ -63,18 +67,17 @@ class _Stoppable(Silent):
     def say(self, text: str) -> None:
         """Say nothing."""
 
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.notes.append(text)
 
-def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> Trained:
-    mark, state = out / MARK, out / STATE_NAME
-    told = mark.read_text().split() if mark.is_file() else []
-    if told[:1] != [token]:
+
+def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> tuple[Trained, list[str]]:
+    mark = out / MARK
+    if not mark.is_file() or mark.read_text() != token:
         raise UnusableInput(
             f"The worker does not see {out} as it is here; give --out on a file system that all machines share."
         )
-    found = str(state.stat().st_mtime_ns) if state.is_file() else "none"
-    if told == [token]:
-        mark.write_text(f"{token} {found}")
-    elif found not in {"none", told[1]}:
-        params = params.model_copy(update={"resume": True})
     params = params.model_copy(update={"processes": 1})
-    return train(params, workspaces, out, device=device, progress=_Stoppable())
+    progress = _Stoppable()
+    return train(params, workspaces, out, device=device, progress=progress), progress.notes

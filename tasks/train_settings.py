@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from models.machine import has_bfloat16
 from models.recipe import TrainSettings
@@ -33,6 +33,11 @@ def settings_of(params: TrainParams, fields: list[Field], *, device: str) -> Tra
         patience=params.patience,
         chosen={name: getattr(params, name) for name in CHOOSING},
     )
+
+
+def recipe_of(params: TrainParams) -> dict[str, Any]:
+    """The options that decide what comes out."""
+    return params.model_dump(mode="json", exclude={"resume", "recipe", "logs"})
 
 
 def _precision(params: TrainParams, device: str) -> Literal["float32", "bf16-mixed"]:

@@ -122,6 +122,12 @@ def test_other_encoders_and_other_files_are_refused(tmp_path):
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UnusableInput, match="read safely"):
         load_encoder(lite, tmp_path / "text.pth")
+    torch.save({"a": torch.zeros(100, 100)}, tmp_path / "flipped.pth")
+    content = bytearray((tmp_path / "flipped.pth").read_bytes())
+    content[len(content) // 2] ^= 1  # one bit of one weight: torch.load reads it without a word
+    (tmp_path / "flipped.pth").write_bytes(content)
+    with pytest.raises(UnusableInput, match=r"flipped.pth is damaged: its content has changed; get the file again"):
+        load_encoder(lite, tmp_path / "flipped.pth")
     torch.save({str(i): torch.zeros(2, 3) for i in range(296)}, tmp_path / "wrong.pth")
     with pytest.raises(UnusableInput, match="tensor 0"):
         load_encoder(lite, tmp_path / "wrong.pth")

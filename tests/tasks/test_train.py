@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 from flows import steps
-from infra.errors import GeoloomError, UnusableInput
+from infra.alone import alone_in
+from infra.errors import GeoloomError, UnusableInput, WorkspaceBusy
 from infra.progress import Silent
 from infra.store import open_store
 from models.card import load_card
@@ -97,15 +98,83 @@ def test_a_model_knows_the_scene_it_was_trained_on(trained, labelled):
 
 @pytest.mark.slow
 def test_a_finished_training_stays_as_it_is_and_another_is_not_resumed(labelled, trained, tmp_path):
-    once = train(labelled, tmp_path / "once", steps=6)
-    weights = (tmp_path / "once" / "weights.safetensors").read_bytes()
-    again = train(labelled, tmp_path / "once", steps=6, resume=True)
-    assert once.steps == again.steps == 6
-    assert (tmp_path / "once" / "weights.safetensors").read_bytes() == weights
+    out = tmp_path / "once"
+    once = train(labelled, out, steps=6)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.iterdir()}
+    assert train(labelled, out, steps=6) == train(labelled, out, steps=6, resume=True) == once
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.iterdir()} == before
+    (out / "curves.png").unlink()  # as where it was killed before the last file
+    again = train(labelled, out, steps=6)
+    assert (again, once.steps) == (once, 6)
+    card = before.pop("model.json")
+    assert json.loads((out / "model.json").read_text()) == json.loads(card[1])
+    for name, (_, content) in before.items():
+        assert (out / name).read_bytes() == content, name
     with pytest.raises(UnusableInput, match="steps 4, not 6"):
         train(labelled, trained[1], steps=6, resume=True)
     with pytest.raises(UnusableInput, match="no interrupted training"):
         train(labelled, tmp_path / "none", steps=6, resume=True)
+
+
+class Stopped(Exception):
+    """As Ctrl-C would."""
+
+
+class Stopping(Silent):
+    """Ends a training at a step, and keeps what it is told."""
+
+    def __init__(self, at):
+        self.at, self.steps, self.texts = at, 0, []
+
+    def start(self, name, *, total, unit):
+        return self
+
+    def advance(self, amount=1.0):
+        self.steps += amount
+        if self.steps >= self.at:
+            raise Stopped
+
+    def say(self, text):
+        pass
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+@pytest.mark.slow
+def test_the_same_command_again_does_what_is_left_and_another_one_loses_nothing(labelled, tmp_path):
+    """Of a training that was interrupted after its first state, at step 100."""
+    recipe = RECIPE | {"architecture": "tiny", "steps": 120, "precision": "float32"}
+
+    def run(out, at=10_000, **other):
+        progress = Stopping(at)
+        params = TrainParams(**recipe | other)
+        return steps.train(params, [labelled], out, run=CPU, progress=progress), progress
+
+    run(tmp_path / "undisturbed")
+    out = tmp_path / "out"
+    with pytest.raises(Stopped):
+        run(out, at=110)
+    state = (out / "training.safetensors").read_bytes()
+    _, progress = run(out, tile=192)
+    assert f"Going on with the training in {out}, at step 100 of 120." in progress.texts
+    assert progress.steps == 120
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("undisturbed", "out")]
+    assert weights[0] == weights[1]
+
+    (out / "training.safetensors").write_bytes(state)
+    _, progress = run(out, seed=1, steps=3)
+    assert any("interrupted at step 100 of 120: it lies in training-before.safetensors" in t for t in progress.texts)
+    assert (out / "training-before.safetensors").read_bytes() == state
+    (out / "training-before.safetensors").replace(out / "training.safetensors")
+    run(out, resume=True)
+    assert (out / "weights.safetensors").read_bytes() == weights[0]
+
+
+def test_two_trainings_do_not_mix(labelled, tmp_path):
+    with alone_in(tmp_path), pytest.raises(WorkspaceBusy, match=r"Another training writes into .* another --out"):
+        train(labelled, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 class Notes(Silent):

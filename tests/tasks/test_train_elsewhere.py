@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import safetensors.numpy
+import torch
 
 from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
-from tasks import train_elsewhere
 from tasks.label_params import LabelParams
 from tasks.params import IngestParams, RunParams, TrainParams
 
@@ -40,8 +40,21 @@ def scheduler(dask_processes):
         yield address, worker
 
 
-def train(workspace, out, run, **recipe):
-    steps.train(TrainParams(**RECIPE | recipe), [workspace], out, run=run, progress=Silent())
+SILENT = Silent()
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.texts = []
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+def train(workspace, out, run, progress=SILENT, **recipe):
+    steps.train(TrainParams(**RECIPE | recipe), [workspace], out, run=run, progress=progress)
     return safetensors.numpy.load_file(out / "weights.safetensors")
 
 
@@ -50,28 +63,16 @@ def same(a, b):
 
 
 def test_a_worker_makes_the_model_that_this_process_makes(labelled, scheduler, tmp_path):
-    here = train(labelled, tmp_path / "here", RunParams(device="cpu"), steps=6)
+    recipe = {"steps": 6, "loss": {"lovasz": 1.0}, "weigh_confidence": True}
+    here = train(labelled, tmp_path / "here", RunParams(device="cpu"), **recipe)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "training.safetensors").write_bytes(b"of an older training")
-    there = train(labelled, tmp_path / "there", RunParams(device="cpu", cluster=scheduler[0]), steps=6)
+    notes = Notes()
+    run = RunParams(device="cpu", cluster=scheduler[0])
+    there = train(labelled, tmp_path / "there", run, notes, **recipe)
     assert same(here, there)
+    assert any("--weigh-confidence has no part in that term" in text for text in notes.texts)
     assert not (tmp_path / "there" / "training.job").exists()
-
-
-def test_a_job_that_runs_again_goes_on_from_no_state_but_its_own(tmp_path, monkeypatch):
-    resumed = []
-    monkeypatch.setattr(train_elsewhere, "train", lambda params, *_, **__: resumed.append(params.resume))
-    state = tmp_path / "training.safetensors"
-    state.write_bytes(b"of an older training")
-    (tmp_path / train_elsewhere.MARK).write_text("job")
-    for _ in range(2):
-        train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
-    state.unlink()
-    train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
-    time.sleep(0.02)
-    state.write_bytes(b"of this one")
-    train_elsewhere._train(TrainParams(), [], tmp_path, "cpu", "job")
-    assert resumed == [False, False, False, True]
 
 
 def test_an_older_state_outlives_a_training_that_is_refused(labelled, scheduler, tmp_path):
@@ -102,6 +103,12 @@ def test_a_worker_that_dies_is_followed_by_one_that_goes_on(labelled, scheduler,
 def test_a_gpu_is_asked_for_where_none_is(labelled, scheduler, tmp_path):
     with pytest.raises(UnusableInput, match="resource GPU"):
         train(labelled, tmp_path / "out", RunParams(device="cuda", cluster=scheduler[0]), steps=2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_cluster_of_gpus_is_asked_for_where_none_is(labelled, tmp_path):
+    with pytest.raises(UnusableInput, match="--device cpu"):
+        train(labelled, tmp_path / "out", RunParams(cluster="cuda"), steps=2)
 
 
 def test_several_processes_are_refused(labelled, scheduler, tmp_path):

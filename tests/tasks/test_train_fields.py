@@ -170,10 +170,11 @@ def test_labels_are_learnt_as_far_as_they_are_sure(workspaces, tmp_path):
 
 def test_options_that_a_loss_of_its_own_ignores_are_named(workspaces):
     params = TrainParams(**PARAMS, architecture="mask-rcnn", balance="median", loss={"dice": 0.0})
-    told = _notes(params, open_fields(params, workspaces[:1], objects=True))
+    told = _notes(params, open_fields(params, workspaces[:1], objects=True), "mask-rcnn")
     assert told[-1] == "mask-rcnn learns by a loss of its own: --loss, --balance have no part in it."
     plain = TrainParams(**PARAMS, architecture="mask-rcnn")
-    assert not any("no part" in note for note in _notes(plain, open_fields(plain, workspaces[:1], objects=True)))
+    told = _notes(plain, open_fields(plain, workspaces[:1], objects=True), "mask-rcnn")
+    assert not any("no part" in note for note in told)
 
 
 def test_scenes_that_do_not_go_together_are_refused(world, workspaces, tmp_path):

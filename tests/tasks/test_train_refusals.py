@@ -377,7 +377,7 @@ def test_a_network_that_cannot_take_what_it_would_be_given_is_refused(geoloom, w
     for network in (swin, pan):
         said = refusal(geoloom("train", workspace, "--out", tmp_path / "m", *network, *SHORT, code=2))
         assert f"{network[1]} of {network[3]} cannot take chips of 64 x 64 pixels (" in said
-        assert said.endswith("give another --chip, or another network.")
+        assert said.endswith("choose a network that takes any size, or another --chip.")
     assert contents(tmp_path / "m") == {}
 
 
