@@ -25,11 +25,12 @@ from models.history import History
 from models.resume import STATE_NAME
 from models.train import HISTORY_NAME
 from tasks.label_params import LabelParams
-from tasks.params import ClusterParams, EvaluateParams, IngestParams, PredictParams, RunParams, TrainParams
+from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams, TrainParams
 from tasks.raster.classes import DEFAULT_CLASSES
 from tasks.raster.dubai import write_scene
 from tasks.raster.fingerprint import fingerprint
 from tasks.score_results import scores_of
+from tasks.truth_params import EvaluateParams
 
 TILES = (1, 2, 3, 4, 5, 6)
 CLASSES = DEFAULT_CLASSES.names[1:]

@@ -72,7 +72,7 @@ def _evaluate(document: dict[str, Any]) -> dict[str, Any]:
     import tasks.evaluate  # noqa: F401 - what a command costs before it begins is another benchmark's
     from flows import steps
     from infra.progress import Silent
-    from tasks.params import EvaluateParams
+    from tasks.truth_params import EvaluateParams
 
     params = EvaluateParams(truth=document["truth"])
     if document["scores"] == "pixels":

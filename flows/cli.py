@@ -22,7 +22,6 @@ from flows.workspace_cli import Workspace, clean, collect, export, review, statu
 from tasks.label_params import LabelParams
 from tasks.params import (
     ClusterParams,
-    EvaluateParams,
     IngestParams,
     MosaicParams,
     PredictParams,
@@ -32,6 +31,7 @@ from tasks.params import (
     WorldParams,
     split_commas,
 )
+from tasks.truth_params import EvaluateParams
 
 app = App(
     name="geoloom",
@@ -58,8 +58,8 @@ SceneFile = Annotated[Path, Parameter(help="The scene, NAME.tif.")]
 @app.command(name="map")
 def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None = None, label: LabelParams | None = None,
         train: TrainParams | None = None, predict: PredictParams | None = None,
-        vectorize: VectorizeParams = VectorizeParams(), evaluate: EvaluateParams | None = None,
-        run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
+        mosaic: MosaicParams = MosaicParams(), vectorize: VectorizeParams = VectorizeParams(),
+        evaluate: EvaluateParams | None = None, run: Run = RunParams(), show: Show = Show()) -> None:  # fmt: skip
     """Map scenes: ingest, label and train where asked for, predict, mosaic, vectorize, evaluate where there is a truth.
 
     Parameters
@@ -89,6 +89,7 @@ def map_(params: Annotated[IngestParams, Flat], *, out: Out, model: str | None =
                     label=label,
                     train=train,
                     predict=chosen,
+                    mosaic=mosaic,
                     vectorize=vectorize,
                     evaluate=evaluate,
                     run=run,

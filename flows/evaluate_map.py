@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out, show_scores
-from tasks.params import EvaluateParams
+from tasks.truth_params import EvaluateParams
 
 
 @flow(name="evaluate-map")

@@ -14,14 +14,8 @@ from infra.errors import UnusableInput
 from infra.lease import hold
 from infra.store import open_store
 from tasks.label_params import LabelParams
-from tasks.params import (
-    EvaluateParams,
-    IngestParams,
-    PredictParams,
-    RunParams,
-    TrainParams,
-    VectorizeParams,
-)
+from tasks.params import IngestParams, MosaicParams, PredictParams, RunParams, TrainParams, VectorizeParams
+from tasks.truth_params import EvaluateParams
 
 
 @flow(name="map-scenes")
@@ -31,6 +25,7 @@ def map_scenes(
     label: LabelParams | None = None,
     train: TrainParams | None = None,
     predict: PredictParams = PredictParams(),
+    mosaic: MosaicParams = MosaicParams(),
     vectorize: VectorizeParams = VectorizeParams(),
     evaluate: EvaluateParams | None = None,
     run: RunParams = RunParams(),
@@ -43,6 +38,7 @@ def map_scenes(
         label: Label the scenes first; a ready model needs no labels.
         train: Train on these labels before predicting.
         predict: The model and its tiles.
+        mosaic: Its rasters: classes and probability, and perhaps more.
         vectorize: What to draw of the map.
         evaluate: Score the map against a truth.
         run: Where it runs.
@@ -51,6 +47,8 @@ def map_scenes(
         raise UnusableInput("Training was asked for without labels; say how to label too (--label.with ...).")
     if predict.plan:
         raise UnusableInput(f"A map is not planned as a whole; ingest first, then run 'geoloom predict {out} --plan'.")
+    if missing := {"classes", "probability"} - set(mosaic.products):
+        raise UnusableInput(f"A map always has its {' and '.join(sorted(missing))}; --mosaic.products may add to them.")
     if train is not None and "://" in out:
         raise UnusableInput(
             f"Models are trained into folders, and {out} is none; run 'geoloom train {out} --out DIR' with its labels, "
@@ -59,7 +57,7 @@ def map_scenes(
     # A worker of another pool stands in another folder.
     store = open_store(out if "://" in out else str(Path(out).absolute()))
     with hold(store, command="map", under=run.lease) as lease:
-        return _map(store.url, ingest, label, train, predict, vectorize, evaluate, run, lease.token)
+        return _map(store.url, ingest, label, train, predict, mosaic, vectorize, evaluate, run, lease.token)
 
 
 def _map(
@@ -68,6 +66,7 @@ def _map(
     label: LabelParams | None,
     train: TrainParams | None,
     predict: PredictParams,
+    mosaic: MosaicParams,
     vectorize: VectorizeParams,
     evaluate: EvaluateParams | None,
     run: RunParams,
@@ -99,14 +98,14 @@ def _map(
         lost = steps.lost_tiles(out)
     else:
         _, lost = tasks.predict(predict, out, run, share)
-    products["classes"], products["probability"] = tasks.mosaic(out, next(shares))
+    maps = tasks.mosaic(mosaic, out, next(shares))
     vectors = tasks.vectorize(vectorize, out, run, next(shares))
-    products |= vectors
+    products |= maps | vectors
     if evaluate is not None:
         products["scores"], rows = tasks.evaluate(evaluate, out, next(shares))
         show_scores(rows)
     products["picture"] = tasks.draw(out, evaluate)
-    show_map(products["picture"], [products["classes"], products["probability"], *vectors.values()])
+    show_map(products["picture"], [*maps.values(), *vectors.values()])
     end_progress(progress)
     if lost:
         products["lost_tiles"] = "; ".join(lost)

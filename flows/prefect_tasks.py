@@ -12,13 +12,14 @@ from flows.artifacts import PrefectProgress, Share
 from tasks.label_params import DemoScenes, LabelParams
 from tasks.params import (
     ClusterParams,
-    EvaluateParams,
     IngestParams,
+    MosaicParams,
     PredictParams,
     RunParams,
     TrainParams,
     VectorizeParams,
 )
+from tasks.truth_params import EvaluateParams
 
 # No result is persisted and nothing is retried by Prefect: what is done stands in the workspace.
 _STEP: dict[str, Any] = {"persist_result": False, "retries": 0, "log_prints": False}
@@ -51,10 +52,9 @@ def predict(params: PredictParams, out: str, run: RunParams, share: Share) -> tu
 
 
 @task(name="mosaic", **_STEP)
-def mosaic(out: str, share: Share) -> list[str]:
-    """GeoTIFFs; returns their paths."""
-    done = steps.mosaic(out, progress=PrefectProgress(share))
-    return [done.products["classes"], done.products["probability"]]
+def mosaic(params: MosaicParams, out: str, share: Share) -> dict[str, str]:
+    """GeoTIFFs; returns their paths, by name."""
+    return steps.mosaic(out, params, progress=PrefectProgress(share)).products
 
 
 @task(name="vectorize", **_STEP)

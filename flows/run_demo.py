@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows import prefect_tasks as tasks
 from flows.artifacts import begin_progress, end_progress, share_out, show_map, show_scores
-from tasks.params import PredictParams, RunParams, TrainParams
+from tasks.params import MosaicParams, PredictParams, RunParams, TrainParams
 
 Rows = list[tuple[str, str, str]]
 
@@ -32,13 +32,13 @@ def run_demo(out: str = "demo", minutes: float = 3.0, run: RunParams = RunParams
     model = tasks.train(recipe, [learn], str(Path(learn) / "model"), run, next(shares))
     tasks.ingest(scenes.target, target, run, next(shares))
     tasks.predict(PredictParams(model=(model,)), target, run, next(shares))
-    classes, probability = tasks.mosaic(target, next(shares))
+    maps = tasks.mosaic(MosaicParams(), target, next(shares))
     report, rows = tasks.evaluate(scenes.truth, target, next(shares))
     show_scores(rows)
     picture = tasks.draw(target, scenes.truth)
-    show_map(picture, [classes, probability])
+    show_map(picture, list(maps.values()))
     end_progress(progress)
-    made = {"classes": classes, "probability": probability, "model": model, "scores": report, "picture": picture}
+    made = maps | {"model": model, "scores": report, "picture": picture}
     return made, rows
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import (
     ClusterParams,
-    EvaluateParams,
     IngestParams,
     LeaseParams,
     MosaicParams,
@@ -22,6 +21,7 @@ from tasks.params import (
     VectorizeParams,
     WorldParams,
 )
+from tasks.truth_params import EvaluateParams
 
 if TYPE_CHECKING:
     from infra.progress import Progress

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.store import Store
-from tasks.params import EvaluateParams
 from tasks.raster.classes import class_map
 from tasks.raster.grid import Window, whole
 from tasks.raster.opening import open_raster
 from tasks.raster.picture import class_picture, draw_panels, scene_picture
 from tasks.raster.scene import read_plane
 from tasks.truth_file import open_truth_file
+from tasks.truth_params import EvaluateParams
 from tasks.workspace import open_workspace
 
 SIDE = 900

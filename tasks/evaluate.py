@@ -18,15 +18,15 @@ from infra.store import Store, write_json
 from models.metrics import Scores
 from tasks.evaluation_page import evaluation_page
 from tasks.made_labels import open_made_labels
-from tasks.params import EvaluateParams
 from tasks.raster.classes import ClassMap, class_map
 from tasks.raster.grid import Window, windows
 from tasks.raster.ground import Ground
 from tasks.raster.opening import open_raster
 from tasks.raster.scene import read_plane, read_planes
 from tasks.raster.truth import Truth, VectorTruth, as_told
-from tasks.scoring import KINDS, Scoring, Seen
+from tasks.scoring import KINDS, NAMED, Scoring, Seen
 from tasks.truth_file import open_truth_file
+from tasks.truth_params import EvaluateParams
 from tasks.workspace import Workspace, open_workspace
 
 WINDOW = 2048
@@ -98,7 +98,8 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     cell = _cell(params.cell, shape, classes=len(classes), progress=progress)
     # Of a scene beyond the workspace's bounds there is nothing: its extent ends before it begins.
     extents = {s.path: s.extent for s in workspace.sources if s.extent[2] > s.extent[0] and s.extent[3] > s.extent[1]}
-    scoring = Scoring(classes, truth.ids, shape, ground, cell=cell, kinds=params.also, extents=extents)
+    named = _named(params, classes, progress=progress)
+    scoring = Scoring(classes, truth.ids, shape, ground, cell=cell, kinds=params.also, extents=extents, named=named)
     parts = list(windows(shape, WINDOW))
     with counting(progress, "evaluate", total=len(parts), unit="blocks") as bar:
         for window in parts:
@@ -120,6 +121,18 @@ def _evaluate(params: EvaluateParams, workspace: Workspace, scored: _Scored, *, 
     workspace.store.write(page, pictured.encode())
     url = workspace.store.url
     return Evaluated(f"{url}/{report}", f"{url}/{page}", results.scores, classes.names, scored.leaks)
+
+
+def _named(params: EvaluateParams, classes: ClassMap, *, progress: Progress) -> dict[str, str]:
+    """The classes whose objects and whose roads are scored."""
+    named = {"objects": params.object_class, "roads": params.road_class}
+    for kind, option in (("objects", "--object-class"), ("roads", "--road-class")):
+        if kind in params.also and (name := named[kind]) not in classes.names:
+            told = f"The map's classes are {', '.join(classes.names)}: there is no '{name}' to score {kind} of"
+            if name != NAMED[kind]:
+                raise UnusableInput(f"{told}; name one of them with {option}.")
+            progress.note(f"{told}; {option} names another.")
+    return named
 
 
 def _cell(side: int, shape: tuple[int, int], *, classes: int, progress: Progress) -> int:

@@ -110,11 +110,11 @@ def _confusion(results: Results) -> str:
             share = matrix[n, k] / total if total else 0.0
             colour = f"rgba({'46,125,80' if n == k else '200,60,40'},{share:.3f})"
             said = f"{share:.1%}" if total else "-"
-            cells.append(f'<td style="background:{colour}" title="{matrix[n, k]:,} pixels">{said}</td>')
+            cells.append(f'<td style="background:{colour}">{said}<br><span class=note>{matrix[n, k]:,}</span></td>')
         rows.append(f"<tr><th>{escape(results.classes[n])}</th>{''.join(cells)}<td class=note>{total:,}</td></tr>")
     return (
-        "<table class=confusion><caption>Rows: the truth. Columns: what it was called, as a share of the row."
-        f"</caption><tr><th></th>{head}<th class=note>pixels</th></tr>{''.join(rows)}</table>"
+        "<table class=confusion><caption>Rows: the truth. Columns: what it was called, as a share of the row, and in "
+        f"pixels.</caption><tr><th></th>{head}<th class=note>pixels</th></tr>{''.join(rows)}</table>"
     )
 
 
@@ -126,13 +126,19 @@ def _more(results: Results, classes: ClassMap) -> list[str]:
         numbers = [f"{n:,}" for n in (o.truth, o.prediction, o.true_positives, o.false_positives, o.false_negatives)]
         shares = (o.average_precision_50, o.average_precision, o.panoptic_quality, o.segmentation_quality,
                   o.recognition_quality)  # fmt: skip
-        found += ["<h2>Buildings one by one</h2>", table(head, [["building", *numbers, *map(_text, shares)]])]
+        found += [
+            "<h2>Objects one by one</h2>",
+            table(head, [[results.named["objects"], *numbers, *map(_text, shares)]]),
+        ]
     if results.roads is not None:
         r = results.roads
         slack = [_text(v) for v in (r.relaxed.precision, r.relaxed.recall, r.relaxed.f1, r.relaxed.iou)]
         marbles = [_text(v) for v in (r.topo.precision, r.topo.recall, r.topo.f1)]
         rows = [[f"pixels, {SLACK} px slack", *slack], ["TOPO", *marbles, ""]]
-        found += ["<h2>Roads as a network</h2>", table(["", "precision", "recall", "F1", "IoU"], rows)]
+        found += [
+            "<h2>Roads as a network</h2>",
+            table([results.named["roads"], "precision", "recall", "F1", "IoU"], rows),
+        ]
         found.append(
             f"<p>APLS {_text(r.apls.apls)}: paths of the truth {_text(r.apls.truth_to_proposal)}, of the map "
             f"{_text(r.apls.proposal_to_truth)}. Both networks are drawn from the masks; distances are in {r.unit}.</p>"

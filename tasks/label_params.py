@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tasks.params import EvaluateParams, IngestParams, Parameters, TruthParams, split_commas
+from tasks.params import IngestParams, Parameters, split_commas
+from tasks.truth_params import EvaluateParams, TruthParams
 
 Method = Literal["present", "truth", "vectors", "few-shot", "automatic", "text", "network"]
 WITHOUT_SAM = frozenset({"present", "truth", "network"})

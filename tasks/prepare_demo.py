@@ -9,8 +9,9 @@ from infra.settings import settings
 from infra.storage import replacing
 from tasks.label_params import DemoScenes, LabelParams
 from tasks.make_world import make_world
-from tasks.params import EvaluateParams, IngestParams, WorldParams
+from tasks.params import IngestParams, WorldParams
 from tasks.raster.dubai import write_prompts, write_scene
+from tasks.truth_params import EvaluateParams
 
 CLASSES = ("other", "building", "road")
 

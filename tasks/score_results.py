@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,8 @@ class Results:
     curves: dict[str, Curve] | None = None
     """Of the classes that occur in the truth."""
     calibration: CalibrationScores | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
+    """The class that `objects` and `roads` are of."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Plain values, None for NaN."""
@@ -72,7 +75,7 @@ class Results:
         for name in ("boundaries", "objects", "roads", "calibration"):
             part = getattr(self, name)
             if part is not None:
-                document[name] = part.to_json()
+                document[name] = part.to_json() | ({"class": self.named[name]} if name in self.named else {})
         if self.curves is not None:
             document["curves"] = {name: curve.to_json() for name, curve in self.curves.items()}
         if self.scenes:

@@ -32,7 +32,8 @@ from tasks.score_results import SLACK, Results, RoadScores, scores_of
 
 BOUNDARY = 2
 """Pixels from a boundary that boundary IoU counts."""
-BUILDING, ROAD = "building", "road"
+NAMED = {"objects": "building", "roads": "road"}
+"""The class that each of these is counted of, where nobody says otherwise."""
 KINDS = ("boundaries", "objects", "roads", "curves", "calibration")
 """What may be counted besides classes of pixels."""
 
@@ -58,7 +59,7 @@ class Scoring:
 
     def __init__(
         self, classes: ClassMap, told: Iterable[int], shape: tuple[int, int], ground: Ground, *, cell: int,
-        kinds: Sequence[str], extents: Mapping[str, tuple[int, int, int, int]]
+        kinds: Sequence[str], extents: Mapping[str, tuple[int, int, int, int]], named: Mapping[str, str] = NAMED
     ) -> None:  # fmt: skip
         """Begin.
 
@@ -70,7 +71,9 @@ class Scoring:
             cell: pixels a side of the cells in which it is counted.
             kinds: of `KINDS`, what is counted besides pixels.
             extents: of each scene in the map, first row and column, and those after the last.
+            named: the class whose objects, and the one whose roads, are counted.
         """
+        self._named = dict(named)
         self._classes, self._shape, self._ground = classes, shape, ground
         self._cells, *scenes = (
             Cells.empty(extent, side=cell, classes=len(classes)) for extent in ((0, 0, *shape), *extents.values())
@@ -82,7 +85,7 @@ class Scoring:
         self._has_planes = False
         self._building, self._road = (
             classes.id(name) if name in classes.names and classes.id(name) in told and kind in kinds else None
-            for name, kind in ((BUILDING, "objects"), (ROAD, "roads"))
+            for kind, name in ((kind, named[kind]) for kind in NAMED)
         )
         self._objects = Instances(shape[1])
         self._relaxed = RelaxedCount()
@@ -128,6 +131,7 @@ class Scoring:
             self._road_scores(),
             self._class_curves(),
             self._calibration.scores() if self._calibration is not None and self._has_planes else None,
+            self._named,
         )
 
     def _count_probabilities(self, planes: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from odc.geo.geobox import GeoBox
 
-from tasks.params import TruthParams
 from tasks.raster.classes import ClassMap
 from tasks.raster.truth import Truth, open_truth
+from tasks.truth_params import TruthParams
 
 
 def open_truth_file(path: str, params: TruthParams, *, grid: GeoBox, classes: ClassMap) -> Truth:

@@ -11,7 +11,7 @@ import pytest
 
 from infra.errors import UnusableInput
 from tasks.label_params import LabelParams
-from tasks.params import IngestParams, PredictParams, TrainParams
+from tasks.params import IngestParams, MosaicParams, PredictParams, TrainParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.zarrays import open_group
 
@@ -246,10 +246,18 @@ def test_labels_made_from_the_truth_are_not_scored_against_it(geoloom, world, tm
 def test_map_runs_the_prefect_flow_without_a_server(geoloom, world, tiny_model, tmp_path):
     home = {"PREFECT_HOME": str(tmp_path / "prefect")}
     words = ("map", world.scene, "--out", tmp_path / "map", "--model", tiny_model, "--evaluate.truth", world.truth)
-    report, _ = geoloom(*words, **home)
+    more = ("--mosaic.products", "classes,probability,uncertainty")
+    report, _ = geoloom(*words, *more, **home)
     vectors = {name for name in report["outputs"] if name.startswith(("buildings.", "roads.", "roads_nodes."))}
     assert {"buildings.gpkg", "roads.gpkg"} <= vectors
-    assert set(report["outputs"]) - vectors == {"workspace", "classes", "probability", "scores", "picture"}
+    assert set(report["outputs"]) - vectors == {
+        "workspace",
+        "classes",
+        "probability",
+        "uncertainty",
+        "scores",
+        "picture",
+    }
     assert all(Path(path).exists() for path in report["outputs"].values())
     _, said = geoloom("map", tmp_path / "nothing.tif", "--out", tmp_path / "other", code=2, **home)
     last = said.strip().splitlines()[-1]
@@ -270,6 +278,8 @@ def test_a_map_that_cannot_be_is_refused_before_any_work(world, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnusableInput, match="geoloom predict ws --plan"):
         map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), predict=PredictParams(plan=True))
+    with pytest.raises(UnusableInput, match=r"A map always has its probability; --mosaic\.products may add"):
+        map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), mosaic=MosaicParams(products=("classes",)))
     with pytest.raises(UnusableInput, match=words):
         map_scenes.fn(out, IngestParams(scenes=(world.scene,)), label=label, train=TrainParams(steps=1))
     assert listing(tmp_path) == []

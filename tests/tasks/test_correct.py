@@ -17,9 +17,10 @@ from infra.progress import Silent
 from infra.store import open_store
 from tasks.dataset_params import DatasetImportParams
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import ClusterParams, EvaluateParams, RunParams
+from tasks.params import ClusterParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import create_labels, open_labels, set_cube, write_labels
+from tasks.truth_params import EvaluateParams
 from tasks.workspace import LABEL, open_workspace
 
 SHAPE = (200, 300)

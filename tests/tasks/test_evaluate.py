@@ -14,7 +14,9 @@ from flows import steps
 from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
-from tasks.params import EvaluateParams
+from tasks.evaluate import _named
+from tasks.raster.classes import class_map
+from tasks.truth_params import EvaluateParams
 
 NAMES = "other,building,road,land,vegetation,water"
 
@@ -123,14 +125,24 @@ def test_what_nobody_knows_does_not_count(mapped, scored):
         assert document[name] == scored[0][name], name
 
 
+def whole_objects(mapped, number, confidence=None):
+    """The scores of a class's objects, of the whole arrays taken at once."""
+    from tasks.raster.scores.instance_scores import score_instances
+    from tasks.raster.scores.instances import Instances
+
+    _, prediction, truth, _ = mapped
+    objects = Instances(truth.shape[1])
+    everything, unknown = tuple(slice(0, n) for n in truth.shape), (truth == 255) | (prediction == 255)
+    objects.add(everything, truth == number, prediction == number, ignored=unknown, confidence=confidence)
+    return score_instances(objects.met()).to_json()
+
+
 def test_objects_and_roads_are_scored_and_only_where_the_truth_tells_them(mapped, scored):
     """Those of the whole arrays, taken at once."""
     import rasterio
 
     from tasks.raster.scores.boundary import Boundaries
     from tasks.raster.scores.calibration import Calibration
-    from tasks.raster.scores.instance_scores import score_instances
-    from tasks.raster.scores.instances import Instances
     from tasks.raster.scores.precision_recall import PrecisionRecall
     from tasks.raster.scores.relaxed import count_relaxed
 
@@ -139,9 +151,7 @@ def test_objects_and_roads_are_scored_and_only_where_the_truth_tells_them(mapped
     whole, unknown = tuple(slice(0, n) for n in truth.shape), (truth == 255) | (prediction == 255)
     with rasterio.open(folder / "ws" / "products" / "probability.tif") as source:
         planes = source.read()
-    objects = Instances(truth.shape[1])
-    objects.add(whole, truth == 1, prediction == 1, ignored=unknown, confidence=planes[1])
-    assert document["objects"] == score_instances(objects.met()).to_json()
+    assert document["objects"] == whole_objects(mapped, 1, planes[1]) | {"class": "building"}
     assert document["objects"]["truth"] > 10
 
     roads = (np.where(unknown, 255, ids == 2).astype(np.uint8) for ids in (truth, prediction))
@@ -218,6 +228,33 @@ def test_an_unknown_score_is_refused(mapped):
         evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="roads,beauty")
 
 
+def test_objects_and_roads_may_have_other_names(mapped, scored):
+    words = {"also": "objects,roads", "object_class": "water", "road_class": "building"}
+    document, page = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", **words)
+    assert (document["objects"]["class"], document["roads"]["class"]) == ("water", "building")
+    assert (scored[0]["objects"]["class"], scored[0]["roads"]["class"]) == ("building", "road")
+    assert document["objects"]["panoptic_quality"] == whole_objects(mapped, 5)["panoptic_quality"]
+    assert document["objects"]["truth"] == whole_objects(mapped, 5)["truth"]
+    assert "<td>water</td>" in page
+    assert '<th scope="col">building</th><th scope="col">precision</th>' in page
+    with pytest.raises(UnusableInput, match="no 'pool' to score objects of; name one of them with --object-class"):
+        evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", object_class="pool")
+
+
+def test_a_map_without_buildings_and_roads_says_that_none_are_scored():
+    texts = []
+
+    class Notes(Silent):
+        def note(self, text):
+            texts.append(text)
+
+    _named(EvaluateParams(truth="t.tif"), class_map(["other", "house", "road"]), progress=Notes())
+    assert texts == [
+        "The map's classes are other, house, road: there is no 'building' to score objects of; "
+        "--object-class names another."
+    ]
+
+
 def test_pixels_alone_go_without_probabilities(mapped, scored):
     document, page = evaluate(mapped[0] / "ws", mapped[0] / "truth.tif", also="pixels")
     assert document["confusion"] == scored[0]["confusion"]
@@ -250,7 +287,7 @@ def test_the_page_needs_no_other_file(mapped, scored):
     _, page = scored
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "http://" not in page.replace("http://www.w3.org", "")
-    for word in ("Side by side", "What is taken for what", "Where it is worst", "Buildings one by one",
+    for word in ("Side by side", "What is taken for what", "Where it is worst", "Objects one by one",
                  "Roads as a network", "Other thresholds",
                  "Can the probabilities be believed?", "scene.tif", "truth.tif"):  # fmt: skip
         assert word in page

@@ -19,11 +19,12 @@ from infra.weights import WEIGHTS
 from models.sam_onnx_encoder import OnnxImageEncoder
 from tasks.fetch_model import fetch_model
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import ClusterParams, EvaluateParams, IngestParams, RunParams
+from tasks.params import ClusterParams, IngestParams, RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.labels import open_labels
 from tasks.raster.truth import open_truth
 from tasks.sam_weights import told_of
+from tasks.truth_params import EvaluateParams
 from tasks.workspace import open_workspace
 
 

@@ -16,10 +16,11 @@ from infra.errors import UnusableInput
 from infra.progress import Silent
 from infra.store import open_store
 from tasks.label_params import LabelParams, ReviewParams
-from tasks.params import EvaluateParams, RunParams
+from tasks.params import RunParams
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import windows
 from tasks.raster.labels import SHARD, create_labels, open_labels, set_cube, write_labels
+from tasks.truth_params import EvaluateParams
 from tasks.workspace import open_workspace
 
 SHAPE = (1600, 1700)
