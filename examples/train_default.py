@@ -1,9 +1,9 @@
 """Train the model that geoloom ships: Dubai tiles 1 to 6, by the recipe beside this file.
 
-    python examples/train_default.py OUT [--threads 2] [--device cuda] [--resume] [--seed 1]
+    python examples/train_default.py OUT [--threads 2] [--device cuda] [--seed 1]
 
 Needs the Dubai data set (docs/data.md) in `GEOLOOM_DATA_DIR`. How long it takes stands in the recipe's first lines. One
-that was interrupted goes on with `--resume`. Tile 8 is not touched: `benchmarks/report.py` reads it.
+that was interrupted goes on when it is run again. Tile 8 is not touched: `benchmarks/report.py` reads it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0, help="another one makes another model, for an ensemble")
     options = parser.parse_args()
     workspaces = [_labelled(tile, options.out) for tile in TILES]
-    params = TrainParams(recipe=str(RECIPE), threads=options.threads, resume=options.resume, seed=options.seed)
+    params = TrainParams(recipe=str(RECIPE), threads=options.threads, seed=options.seed)
     print(steps.train(params, workspaces, options.out / f"model{options.seed}", run=RunParams(device=options.device),
                       progress=PlainLines()))  # fmt: skip
 
