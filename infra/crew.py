@@ -63,7 +63,7 @@ def _heard(crew: dict[Connection, BaseProcess], progress: Progress) -> Any:
                 crew[end].join()
                 raise GeoloomError(
                     f"A process that worked with others ended (exit code {crew[end].exitcode}), killed or out of "
-                    "memory; run the same command again, a training with --resume."
+                    "memory; run the same command again."
                 ) from None
             if kind == "done":
                 result = said[0] if said[0] is not None else result

@@ -131,7 +131,7 @@ class Logs:
                     writer.close(failed=True)
                 self._tell(
                     f"The log of {name} cannot be written any more ({_said(error)}): the training goes on without it, "
-                    "and --resume would complete it."
+                    "and the same command again would complete it."
                 )
 
     def _of_check(self, check: Check, seconds: float) -> Iterator[Point]:

@@ -108,7 +108,7 @@ def _train(
     fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params, past)), before=before)
     options, lessons = settings_of(params, fields, device=device), lessons_of(fields)
     if saved and is_same(saved, params, fields, options, lessons):  # asked for again, it goes on
-        if saved.over and (done := _already(params, out, lessons)):
+        if saved.over and not params.logs and (done := _already(params, out, lessons)):  # a log may lack something
             return done
         past, params = saved.card, params.model_copy(update={"resume": True})
         if rank.leads:

@@ -308,7 +308,7 @@ def test_where_one_of_two_processes_is_killed_the_training_ends_and_its_state_is
         assert _until(lambda: (tmp_path / "m" / "training.safetensors").exists() or running.done(), seconds=120)
         (_, follower) = sorted(_members(), key=lambda process: process.pid)
         follower.kill()
-        with pytest.raises(GeoloomError, match=r"ended \(exit code -9\).*--resume"):
+        with pytest.raises(GeoloomError, match=r"ended \(exit code -9\).*run the same command again"):
             running.result(60)
     assert not _members()
     state = safetensors.numpy.load_file(tmp_path / "m" / "training.safetensors")
