@@ -18,7 +18,7 @@ from infra.store import Store, write_json
 from models.metrics import Scores
 from tasks.evaluation_page import evaluation_page
 from tasks.made_labels import open_made_labels
-from tasks.raster.classes import ClassMap, class_map
+from tasks.raster.classes import ClassMap, class_map, renumbered
 from tasks.raster.grid import Window, windows
 from tasks.raster.ground import Ground
 from tasks.raster.opening import open_raster
@@ -156,7 +156,7 @@ def _seen(
             planes[klass] = np.where(planes[klass] == np.uint8(255), np.uint8(255), np.uint8(0))
     return Seen(
         scored.fold(truth.read(around)),
-        told[scored.read(around)],
+        renumbered(scored.read(around), told),
         planes,
         truth.objects(around) if objects and isinstance(truth, VectorTruth) else None,
         scored.objects(around) if objects and scored.objects is not None else None,

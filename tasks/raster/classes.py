@@ -132,3 +132,13 @@ def class_map(names: Sequence[str]) -> ClassMap:
             for i, name in enumerate(n.strip().lower() for n in names)
         )
     )
+
+
+def renumbered(ids: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`table[ids]`, in less than half the time.
+
+    Args:
+        ids: of any shape.
+        table: (256,) what becomes of each.
+    """
+    return np.frombuffer(bytearray(ids.tobytes()).translate(table.tobytes()), np.uint8).reshape(ids.shape)

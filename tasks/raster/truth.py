@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from infra.errors import UnusableInput
-from tasks.raster.classes import IGNORE, ClassMap
+from tasks.raster.classes import IGNORE, ClassMap, renumbered
 from tasks.raster.gdal import rasterio
 from tasks.raster.grid import Window, bounds_in, crop, describe_extent, same_place, shape_of
 from tasks.raster.opening import open_raster, reading
@@ -89,18 +89,19 @@ class RasterTruth:
         return np.zeros(shape_of(window), np.uint32)
 
     def _translate(self, values: NDArray[np.uint8], there: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        strange = there & (values >= self.named) & (values != IGNORE)
+        strange = np.arange(256) >= self.named
+        strange[IGNORE] = False
+        table = self.table.copy()
         if self.nodata is not None:
-            strange &= values != self.nodata
-        if strange.any():
+            strange &= np.arange(256) != self.nodata
+            table[np.arange(256) == self.nodata] = IGNORE
+        if (there & (values >= self.named)).any() and (found := there & strange[values]).any():
             raise UnusableInput(
-                f"{self.path} holds the id {values[strange].max()}, and names are known of ids 0 to {self.named - 1}; "
+                f"{self.path} holds the id {values[found].max()}, and names are known of ids 0 to {self.named - 1}; "
                 "name all of them with --truth-classes, 'ignore' for what is no class."
             )
-        label: NDArray[np.uint8] = self.table[values]
-        if self.nodata is not None:
-            label[values == self.nodata] = IGNORE
-        label[~there] = IGNORE
+        label = renumbered(values, table)
+        np.putmask(label, ~there, IGNORE)
         return label
 
 
