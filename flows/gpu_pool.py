@@ -24,7 +24,7 @@ LOOK_S = 2.0
 def run_on_gpu_pool(flow_name: str, parameters: dict[str, Any]) -> bool:
     """Run a flow's deployment on the GPU pool and wait for it; False where no worker of it is online.
 
-    Where the last worker goes before the run has begun, the run is taken back. One that has begun is waited for: it may
+    Where the last worker goes before it takes the run, the run is taken back. One that it took is waited for: it may
     well outlive its worker, and where it does not, whoever runs it must say so. What it made stands in the workspace:
     Prefect keeps results where they were made, out of reach from here.
 
@@ -53,8 +53,7 @@ def _ended(run_id: UUID, pool: str) -> Any | None:
             run: Any = client.read_flow_run(run_id)
             if run.state.is_final():
                 return run
-            waits = run.state.type in {StateType.SCHEDULED, StateType.PENDING}
-            if waits and client.read_work_pool(pool).status != WorkPoolStatus.READY:
+            if run.state.type == StateType.SCHEDULED and client.read_work_pool(pool).status != WorkPoolStatus.READY:
                 wanted: Any = Cancelled(message=f"No worker of '{pool}' is online any more.")
                 if client.set_flow_run_state(run_id, wanted).status == SetStateStatus.ACCEPT:
                     return None

@@ -14,7 +14,7 @@ from infra.errors import UnusableInput
 from infra.lease import hold
 from infra.store import open_store
 from tasks.label_params import LabelParams
-from tasks.params import IngestParams, MosaicParams, PredictParams, RunParams, TrainParams, VectorizeParams
+from tasks.params import PRODUCTS, IngestParams, MosaicParams, PredictParams, RunParams, TrainParams, VectorizeParams
 from tasks.truth_params import EvaluateParams
 
 
@@ -49,6 +49,8 @@ def map_scenes(
         raise UnusableInput(f"A map is not planned as a whole; ingest first, then run 'geoloom predict {out} --plan'.")
     if missing := {"classes", "probability"} - set(mosaic.products):
         raise UnusableInput(f"A map always has its {' and '.join(sorted(missing))}; --mosaic.products may add to them.")
+    if unknown := sorted(set(mosaic.products) - {*PRODUCTS}):
+        raise UnusableInput(f"There is no product '{unknown[0]}'; --mosaic.products takes {', '.join(PRODUCTS)}.")
     if train is not None and "://" in out:
         raise UnusableInput(
             f"Models are trained into folders, and {out} is none; run 'geoloom train {out} --out DIR' with its labels, "

@@ -19,7 +19,8 @@ def mosaic_scene(out: str, params: MosaicParams = MosaicParams()) -> dict[str, s
     """
     progress = begin_progress(f"mosaic {out}")
     products = tasks.mosaic(params, out, share_out(progress, 1)[0])
-    show_map(tasks.draw(out, None), list(products.values()))
+    if "classes" in products:
+        show_map(tasks.draw(out, None), list(products.values()))
     end_progress(progress)
     return products
 

@@ -7,7 +7,6 @@ these very bytes are used.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from infra.errors import UnusableInput
+from infra.storage import sha256_of
 
 SUMS = "SHA256SUMS"
 """As the program sha256sum writes them: one file a line, its sha256 before its name."""
@@ -86,7 +86,7 @@ def get_hub(name: str, into: Path, *, url: str, token: str | None) -> None:
     except Exception as error:  # the hub's client, its transport and the disk have no common parent below Exception
         raise UnusableInput(f"{repository} cannot be fetched from {url} ({_reason(error)}); {_ELSEWHERE}.") from error
     shutil.rmtree(into / ".cache", ignore_errors=True)  # the client's notes of what it has fetched
-    sums = {file.rfilename: _sha256(into / file.rfilename) for file in files}
+    sums = {file.rfilename: sha256_of(into / file.rfilename) for file in files}
     wrong = [file.rfilename for file in files if file.lfs and file.lfs.sha256 != sums[file.rfilename]]
     if wrong or "config.json" not in sums:
         told = f"{wrong[0]} did not arrive as it was sent" if wrong else "it holds no config.json"
@@ -110,11 +110,6 @@ def read_sums(folder: Path) -> dict[str, str] | None:
             raise UnusableInput(f"{folder / SUMS} has the line '{line}', expected a sha256 and a file beside it.")
         sums[name] = sha256
     return sums
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ Whatever goes wrong on the way, a full disk included, becomes one `UnwritableOut
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -31,6 +32,12 @@ PAUSES_S = (0.05, 0.1, 0.5, 2.0)
 """Between attempts to remove a folder: threads of a write that failed may still be at their last files."""
 
 _serial = count()
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ bit in a file of weights loads silently, so every file is hashed each time it is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from infra.errors import UnusableInput
 from infra.hub import HUB, SUMS, read_sums
 from infra.origins import Download, NpmPackage, Origin, Wheel
+from infra.storage import sha256_of
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything"
 _SAM_LICENCE = "Apache-2.0, Meta AI, Segment Anything"
@@ -160,8 +160,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
         path = folder / file
         if not path.is_file():
             raise UnusableInput(f"{path} is missing; run 'geoloom models fetch' again.")
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = sha256_of(path)
         if found != sha256:
             raise UnusableInput(
                 f"{path} is damaged or another file: its sha256 begins with {found[:12]}, expected {sha256[:12]}; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,8 @@ from models.history import History
 from models.recipe import TrainSettings
 
 STATE_NAME = "training.safetensors"
-ASIDE_NAME = "training-before.safetensors"
-"""A state that was not at its end as another training began in its folder."""
+ASIDE_NAME = "training-before-{}.safetensors"
+"""States, numbered from 1, that were not at their end as another training began in their folder."""
 SETTINGS = TypeAdapter(TrainSettings)
 HISTORY = "history"
 """The tensor that holds the history's JSON, as bytes."""
@@ -79,6 +80,8 @@ class Saved:
     """Steps done."""
     over: bool
     """Whether it came to its end."""
+    origin: str
+    """As in `Progress`."""
 
 
 def save_state(folder: Path, progress: Progress, training: Training) -> None:
@@ -156,19 +159,24 @@ def load_state(folder: Path, training: Training) -> Progress:
 
 
 def forget_state(folder: Path) -> str:
-    """Make room for a new training: the state of one that came to its end goes, that of another is set aside.
+    """Make room for a new training: the state of one that came to its end goes, any other is set aside.
 
     Returns:
-        What was set aside, in a sentence; '' where nothing was.
+        What lies aside, in a sentence; '' where nothing does.
     """
     saved = saved_training(folder)
-    if saved is None or saved.over:
-        (folder / STATE_NAME).unlink(missing_ok=True)
+    if saved is not None and saved.over:
+        (folder / STATE_NAME).unlink()
+    numbers = itertools.takewhile(lambda n: (folder / ASIDE_NAME.format(n)).exists(), itertools.count(1))
+    aside = [ASIDE_NAME.format(n) for n in numbers]
+    if (folder / STATE_NAME).exists():
+        aside.append(ASIDE_NAME.format(len(aside) + 1))
+        (folder / STATE_NAME).replace(folder / aside[-1])
+    if not aside:
         return ""
-    (folder / STATE_NAME).replace(folder / ASIDE_NAME)
     return (
-        f"{folder} held the state of another training, interrupted at step {saved.step:,} of {saved.settings.steps:,}: "
-        f"it lies in {ASIDE_NAME}; under the name {STATE_NAME} again, --resume with its own options goes on from it."
+        f"{folder} keeps what other trainings had learnt when they were interrupted ({', '.join(aside)}): under the "
+        f"name {STATE_NAME} one of them goes on by its own command."
     )
 
 
@@ -196,9 +204,8 @@ def saved_training(folder: Path) -> Saved | None:
     except (UnusableInput, ValidationError):
         return None  # who loads the state says so
     step, history = int(about["step"]), _history(tensors)
-    return Saved(
-        card, settings, json.loads(about["lessons"]), step, is_over(settings, step, float(about["seconds"]), history)
-    )
+    over = is_over(settings, step, float(about["seconds"]), history)
+    return Saved(card, settings, json.loads(about["lessons"]), step, over, about.get("origin", ""))
 
 
 def is_over(settings: TrainSettings, step: int, seconds: float, history: History) -> bool:

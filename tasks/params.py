@@ -188,8 +188,8 @@ class TrainParams(Parameters):
     logs: Names = Field(default=(), description="Log to tensorboard or mlflow too, as far as installed.")
     resume: bool = Field(
         default=False,
-        description="Go on from the last checkpoint in the output folder; where the labels have changed since, "
-        "fine-tune its model.",
+        description="Go on from the state in the output folder, and where the labels have changed since, fine-tune its "
+        "model; the same command again goes on without this.",
     )
 
 
@@ -228,6 +228,9 @@ class PredictParams(Parameters):
     keep_strips: bool = Field(
         default=False, description="Keep what tiles hand to neighbouring blocks: later reruns redo fewer tiles."
     )
+
+
+PRODUCTS = ("classes", "probability", "uncertainty")
 
 
 class MosaicParams(Parameters):

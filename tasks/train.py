@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,10 @@ def _train(
     before = learnt_before(params, past)
     fields = open_fields(params, workspaces, objects=learns_objects(architecture_of(params, past)), before=before)
     options, lessons = settings_of(params, fields, device=device), lessons_of(fields)
-    if saved and is_same(saved, params, fields, options, lessons):  # asked for again, it goes on
+    goes_on = options
+    if saved and params.precision == "auto":  # as it began, also where this machine would choose another
+        goes_on = replace(options, precision=saved.settings.precision)
+    if saved and is_same(saved, params, fields, goes_on, lessons):  # asked for again
         if saved.over and not params.logs and (done := _already(params, out, lessons)):  # a log may lack something
             return done
         past, params = saved.card, params.model_copy(update={"resume": True})
@@ -131,7 +134,7 @@ def _train(
                 card,
                 draw=drawer(params, fields, rank),
                 validate=validate,
-                settings=options,
+                settings=goes_on if params.resume else options,
                 folder=out,
                 progress=bar,
                 device=device,

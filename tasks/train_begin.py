@@ -14,17 +14,18 @@ from torch import nn
 
 from infra.errors import UnusableInput, first_line
 from infra.progress import Progress
+from infra.storage import sha256_of
 from models.card import ModelCard
 from models.checkpoint import load_model
 from models.inherit import inherit
-from models.pretrained import PUBLISHED, SUFFIXES, Scale, imagenet_scale, load_encoder, load_published
+from models.pretrained import PUBLISHED, Scale, imagenet_scale, load_encoder, load_published
 from models.registry import build, learns_objects, network_stride, takes_encoder
 from tasks.fetch_model import fetch_model
 from tasks.model import find_model
 from tasks.params import TrainParams
 from tasks.raster.grid import ground_resolution
 from tasks.train_fields import Field
-from tasks.train_past import INHERITED, REGIONS, as_before, from_model, require_same_beginning
+from tasks.train_past import INHERITED, REGIONS, as_before, from_file, from_model, require_same_beginning
 from tasks.train_settings import recipe_of
 
 
@@ -57,7 +58,6 @@ def begin(
 
 
 def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> tuple[nn.Module, ModelCard]:
-    from_file = Path(params.start).suffix in SUFFIXES
     if from_model(params):
         return _begin_from(params, fields, progress=progress)
     cube, classes = fields[0].cube, fields[0].workspace.classes
@@ -69,9 +69,9 @@ def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> t
         )
     arguments: dict[str, JsonValue] = {"encoder": params.encoder} if has_encoder else {}
     network = build(params.architecture, arguments, bands=len(cube.bands), classes=len(classes))
-    pretrained = from_file or (has_encoder and params.start == "imagenet")
+    pretrained = from_file(params) or (has_encoder and params.start == "imagenet")
     if pretrained and not params.resume:
-        if from_file:
+        if from_file(params):
             load_encoder(network, Path(params.start))
         elif params.encoder in PUBLISHED:
             load_encoder(network, Path(fetch_model(PUBLISHED[params.encoder], progress=progress)["weights"]))
@@ -80,9 +80,10 @@ def _begin(params: TrainParams, fields: list[Field], *, progress: Progress) -> t
     scale = _own_scale(fields)
     if pretrained and cube.dtype == np.uint8:
         scale = imagenet_scale(params.encoder, bands=len(cube.bands))
-    return network, _card(
-        params, fields, params.architecture, arguments, scale, {"imagenet": pretrained and not from_file}
-    )
+    past: dict[str, Any] = {"imagenet": pretrained and not from_file(params)}
+    if from_file(params) and not params.resume:
+        past["encoder_sha256"] = sha256_of(Path(params.start))
+    return network, _card(params, fields, params.architecture, arguments, scale, past)
 
 
 def require_fit(network: nn.Module, card: ModelCard, *, chip: int, part: int) -> None:

@@ -15,7 +15,7 @@ from tasks.params import TrainParams
 from tasks.recipe_file import self_contained
 from tasks.train import Trained, train
 
-MARK = "training.job"
+MARK = "training-{}.job"
 """Names the job to the worker, which must see it."""
 
 
@@ -34,16 +34,16 @@ def train_elsewhere(
             f"--processes was {params.processes} and a worker of a cluster trains in one; leave it out."
         )
     make_folder(out)
-    token = uuid4().hex
-    (out / MARK).write_text(token)
+    mark = out.absolute() / MARK.format(uuid4().hex)
+    mark.touch()
     places = [open_store(name).url for name in workspaces]
     progress.note(f"Training on a worker of the cluster; {out} holds its history and its state meanwhile.")
     found: list[tuple[Trained, list[str]]] = []
     try:
-        job = Job("train", _train, (params, places, out.absolute(), device, token))
+        job = Job("train", _train, (params, places, mark, device))
         cluster.run([job], done=lambda _job, result: found.append(result))
     finally:
-        (out / MARK).unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
     done, notes = found[0]
     for note in notes:
         progress.note(note)
@@ -72,9 +72,9 @@ class _Stoppable(Silent):
         self.notes.append(text)
 
 
-def _train(params: TrainParams, workspaces: list[str], out: Path, device: str, token: str) -> tuple[Trained, list[str]]:
-    mark = out / MARK
-    if not mark.is_file() or mark.read_text() != token:
+def _train(params: TrainParams, workspaces: list[str], mark: Path, device: str) -> tuple[Trained, list[str]]:
+    out = mark.parent
+    if not mark.is_file():
         raise UnusableInput(
             f"The worker does not see {out} as it is here; give --out on a file system that all machines share."
         )

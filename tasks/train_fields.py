@@ -259,7 +259,7 @@ def lessons_of(fields: list[Field]) -> dict[str, str]:
     blocks = [f.labels.digests((f.cube.grid.shape[0], f.cube.grid.shape[1])) for f in fields]
     return {
         "scenes": fingerprint({"cubes": [f.cube.fingerprint for f in fields]}),
-        "labels": fingerprint({"classes": classes, "blocks": blocks}),
+        "labels": fingerprint({"classes": classes, "told": [f.labels.told.tolist() for f in fields], "blocks": blocks}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from infra.errors import UnusableInput
+from infra.storage import sha256_of
 from models.card import ModelCard, load_card
 from models.pretrained import SUFFIXES
 from models.recipe import TrainSettings
@@ -20,7 +21,7 @@ from tasks.train_fields import Field
 
 REGIONS = TypeAdapter(dict[str, Regions])
 """By the fingerprint of a cube, as they stand in a model's lineage."""
-INHERITED = ("imagenet", "fine_tuned_from", "fingerprints", "attribution", "regions")
+INHERITED = ("imagenet", "encoder_sha256", "fine_tuned_from", "fingerprints", "attribution", "regions")
 """What a lineage tells of the past."""
 BEGINNING = ("start", "architecture", "encoder")
 """Options that a state remembers, and that need not be given again."""
@@ -28,7 +29,12 @@ BEGINNING = ("start", "architecture", "encoder")
 
 def from_model(params: TrainParams) -> bool:
     """Whether a training begins with a model's weights."""
-    return params.start not in {"imagenet", "random"} and Path(params.start).suffix not in SUFFIXES
+    return params.start not in {"imagenet", "random"} and not from_file(params)
+
+
+def from_file(params: TrainParams) -> bool:
+    """Whether a training begins with a file of an encoder's weights."""
+    return Path(params.start).suffix in SUFFIXES
 
 
 def architecture_of(params: TrainParams, saved: ModelCard | None) -> str:
@@ -72,16 +78,21 @@ def is_same(
 ) -> bool:
     """Whether a state is of this very training: one that is asked for again then goes on, whatever ended it.
 
+    One that fine-tunes a model of the same folder, since labels have changed, is asked for by --resume alone.
+
     How many threads or processes learn, and how the model is stored, may differ.
     """
     told: Any = saved.card.lineage
-    same: bool = (saved.settings, saved.lessons) == (settings, lessons)
+    same: bool = (saved.settings, saved.lessons, saved.origin) == (settings, lessons, "")
     same &= all(told["recipe"].get(name) == getattr(params, name) for name in BEGINNING)
     same &= told["recipe"].get("objects") == list(params.objects)
     regions = REGIONS.validate_python(told.get("regions", {}))
     same &= all(regions.get(field.cube.fingerprint) == field.plan.regions for field in fields)
     if same and from_model(params):
         same = told.get("fine_tuned_from") == load_card(find_model(params.start)).weights_sha256
+    if same and from_file(params):
+        start = Path(params.start)
+        same = start.is_file() and told.get("encoder_sha256") == sha256_of(start)
     return same
 
 

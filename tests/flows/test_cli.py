@@ -280,6 +280,9 @@ def test_a_map_that_cannot_be_is_refused_before_any_work(world, tmp_path, monkey
         map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), predict=PredictParams(plan=True))
     with pytest.raises(UnusableInput, match=r"A map always has its probability; --mosaic\.products may add"):
         map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), mosaic=MosaicParams(products=("classes",)))
+    products = MosaicParams(products=("classes", "probability", "certainty"))
+    with pytest.raises(UnusableInput, match="no product 'certainty'; --mosaic"):
+        map_scenes.fn("ws", IngestParams(scenes=(world.scene,)), mosaic=products)
     with pytest.raises(UnusableInput, match=words):
         map_scenes.fn(out, IngestParams(scenes=(world.scene,)), label=label, train=TrainParams(steps=1))
     assert listing(tmp_path) == []

@@ -10,6 +10,8 @@ import numpy as np
 import psutil
 import pytest
 import safetensors.numpy
+import segmentation_models_pytorch as smp
+from safetensors.torch import save_file
 
 from flows import steps
 from infra.alone import alone_in
@@ -20,6 +22,7 @@ from models.card import load_card
 from models.checkpoint import load_model
 from models.predictor import load_predictor
 from models.ranks import Rank
+from tasks import train_settings
 from tasks.disagreement import measure
 from tasks.label_params import LabelParams, ReviewParams
 from tasks.params import ClusterParams, IngestParams, PredictParams, RunParams, TrainParams
@@ -97,12 +100,16 @@ def test_a_model_knows_the_scene_it_was_trained_on(trained, labelled):
 
 
 @pytest.mark.slow
-def test_a_finished_training_stays_as_it_is_and_another_is_not_resumed(labelled, trained, tmp_path):
+def test_a_finished_training_stays_as_it_is_and_another_is_not_resumed(labelled, trained, tmp_path, monkeypatch):
     out = tmp_path / "once"
     once = train(labelled, out, steps=6)
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.iterdir()}
     assert train(labelled, out, steps=6) == train(labelled, out, steps=6, resume=True) == once
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.iterdir()} == before
+    monkeypatch.setattr(train_settings, "has_bfloat16", lambda _: False)  # as on another machine
+    assert train(labelled, out, steps=6) == once
+    assert (out / "weights.safetensors").stat().st_mtime_ns == before["weights.safetensors"][0]
+    monkeypatch.undo()
     (out / "curves.png").unlink()  # as where it was killed before the last file
     again = train(labelled, out, steps=6)
     assert (again, once.steps) == (once, 6)
@@ -164,11 +171,30 @@ def test_the_same_command_again_does_what_is_left_and_another_one_loses_nothing(
 
     (out / "training.safetensors").write_bytes(state)
     _, progress = run(out, seed=1, steps=3)
-    assert any("interrupted at step 100 of 120: it lies in training-before.safetensors" in t for t in progress.texts)
-    assert (out / "training-before.safetensors").read_bytes() == state
-    (out / "training-before.safetensors").replace(out / "training.safetensors")
-    run(out, resume=True)
+    assert any("were interrupted (training-before-1.safetensors)" in text for text in progress.texts)
+    (out / "training.safetensors").write_bytes(state[:1000])  # nobody can tell what it was
+    _, progress = run(out, seed=2, steps=3)
+    kept = [out / f"training-before-{n}.safetensors" for n in (1, 2)]
+    assert any(f"({kept[0].name}, {kept[1].name})" in text for text in progress.texts)
+    assert [path.read_bytes() for path in kept] == [state, state[:1000]]
+    kept[0].replace(out / "training.safetensors")
+    run(out)
     assert (out / "weights.safetensors").read_bytes() == weights[0]
+
+
+@pytest.mark.slow
+def test_a_file_of_other_weights_begins_another_training(labelled, tmp_path):
+    path, out = tmp_path / "encoder.safetensors", tmp_path / "out"
+    recipe = {"architecture": "smp-unet", "encoder": "resnet18", "start": str(path), "steps": 1}
+    made = []
+    for _ in range(2):
+        encoder = smp.encoders.get_encoder("resnet18", in_channels=3, weights=None)
+        save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, path)
+        for _ in range(2):
+            train(labelled, out, **recipe)
+            made.append(load_card(out).weights_sha256)
+    assert made[0] == made[1]
+    assert made[2] == made[3] != made[0]
 
 
 def test_two_trainings_do_not_mix(labelled, tmp_path):
@@ -233,6 +259,9 @@ def test_corrections_are_fine_tuned_on(world, tmp_path):
     assert (out / "weights.safetensors").read_bytes() == tuned
     assert load_card(out).lineage["fine_tuned_from"] == hashlib.sha256(first).hexdigest()
     assert notes.texts.count(changed) == 1
+    train(workspace, out, steps=3, learning_rate=1e-9)  # without --resume it learns from the beginning
+    assert (out / "weights.safetensors").read_bytes() != tuned
+    assert "fine_tuned_from" not in load_card(out).lineage
 
 
 @pytest.mark.slow
