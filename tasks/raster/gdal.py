@@ -1,12 +1,13 @@
 """The one door to GDAL: its drivers and limits are set before it loads, in every process.
 
 A .tif may hold an inline VRT that reads any file or URL, even when opened as GeoTIFF; `GDAL_SKIP` stops that only if it
-stands in the environment before the library loads (docs/hazards.md). WarpedVRT, reprojection and COG copies need no VRT
-driver. A test holds that no other module imports rasterio.
+stands in the environment before the library loads (docs/hazards.md), and only until something is warped. A test holds
+that no other module imports rasterio.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import warnings
@@ -24,6 +25,7 @@ _more = [name for name in re.split(r"[ ,]+", os.environ.get("GDAL_SKIP", "")) if
 os.environ["GDAL_SKIP"] = ",".join([*SKIPPED, *_more])
 
 import rasterio  # noqa: E402
+import rasterio._env as linked  # noqa: E402
 import rasterio.control  # noqa: E402
 import rasterio.crs  # noqa: E402
 import rasterio.enums  # noqa: E402
@@ -44,3 +46,18 @@ UNPLACEABLE = (CPLE_BaseError, rasterio.errors.RasterioError)
 """What is raised where pixels cannot be brought from one CRS into another."""
 
 __all__ = ["UNPLACEABLE", "rasterio"]
+
+
+def _keep_vrt_shut() -> None:
+    """A WarpedVRT registers the driver that was skipped, for the whole process: registered here, it opens nothing."""
+    with rasterio.Env():  # which registers the others
+        gdal = ctypes.CDLL(linked.__file__)  # and what it is linked to
+    gdal.GDALGetDriverByName.argtypes, gdal.GDALGetDriverByName.restype = [ctypes.c_char_p], ctypes.c_void_p
+    gdal.GDALSetMetadataItem.argtypes = [ctypes.c_void_p, *[ctypes.c_char_p] * 3]
+    gdal.GDALRegister_VRT()
+    driver = gdal.GDALGetDriverByName(b"VRT")
+    for kind in (b"DCAP_OPEN", b"DCAP_RASTER", b"DCAP_VECTOR", b"DCAP_MULTIDIM_RASTER"):
+        gdal.GDALSetMetadataItem(driver, kind, None, None)
+
+
+_keep_vrt_shut()

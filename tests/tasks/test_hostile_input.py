@@ -45,6 +45,15 @@ def ingested(tmp_path, *names, **options):
     return cube.read((slice(0, cube.grid.shape[0]), slice(0, cube.grid.shape[1])))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _after_a_warp(tmp_path_factory):
+    """Which registers GDAL's VRT driver in the whole process."""
+    path = tmp_path_factory.mktemp("warped") / "x.tif"
+    innocent(path)
+    with rasterio.open(path) as source, rasterio.vrt.WarpedVRT(source, crs="EPSG:4326") as warped:
+        warped.read(1)
+
+
 @pytest.fixture(scope="module")
 def listener():
     with canary() as server:
