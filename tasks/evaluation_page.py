@@ -110,7 +110,7 @@ def _confusion(results: Results) -> str:
             share = matrix[n, k] / total if total else 0.0
             colour = f"rgba({'46,125,80' if n == k else '200,60,40'},{share:.3f})"
             said = f"{share:.1%}" if total else "-"
-            cells.append(f'<td style="background:{colour}">{said}<br><span class=note>{matrix[n, k]:,}</span></td>')
+            cells.append(f'<td style="background:{colour}">{said}<br><small>{matrix[n, k]:,}</small></td>')
         rows.append(f"<tr><th>{escape(results.classes[n])}</th>{''.join(cells)}<td class=note>{total:,}</td></tr>")
     return (
         "<table class=confusion><caption>Rows: the truth. Columns: what it was called, as a share of the row, and in "
